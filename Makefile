@@ -1,0 +1,113 @@
+# Zenith: git-like branches for stock PostgreSQL. "make help" lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PG_MAJOR := 15
+PG_CONFIG ?= /usr/lib/postgresql/$(PG_MAJOR)/bin/pg_config
+BUILD := build
+PREFIX ?= /usr/local
+
+CXX := g++
+CXXSTD := -std=c++20
+OPT ?= -O2 -g
+WARN := -Wall -Wextra -Werror
+# Everything from outside comes in by -isystem so that only our own code must be free of warnings.
+OUTSIDE_INCLUDES = -isystem $(shell $(PG_CONFIG) --includedir 2>/dev/null)
+# spdlog formats with Debian's libfmt instead of its bundled copy.
+DEFINES := -D_GNU_SOURCE -DSPDLOG_SHARED_LIB -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
+CXXFLAGS_ALL = $(CXXSTD) $(OPT) $(WARN) $(DEFINES) -fno-omit-frame-pointer -pthread -I. $(OUTSIDE_INCLUDES) $(SANITIZE)
+LDFLAGS_ALL = -pthread $(SANITIZE)
+LIBS := -lspdlog -lfmt -lpq -lzstd -llz4 -lssl -lcrypto
+
+# ---- folders and what each may use (the table is also checked by .ci/check_includes) ------------
+FOLDERS := common/base common/pgformat common/pagestream common/pgwire common/pqclient common/repo \
+	pageserver/wal_decoder pageserver/native_redo pageserver/layers pageserver/wal_ingest \
+	pageserver/reconstruct pageserver/redo pageserver/wal_receiver pageserver/timelines \
+	pageserver/base_backup pageserver/page_service pageserver/testing zenith_cli zenith_cli/commands
+
+# Archives a folder's unit tests are linked with, itself excluded: a forbidden call does not link.
+USES_common/base :=
+USES_common/pgformat := common/base
+USES_common/pagestream := common/pgformat common/base
+USES_common/pgwire := common/base
+USES_common/pqclient := common/base
+USES_common/repo := common/base
+USES_pageserver/wal_decoder := pageserver/testing common/pgformat common/base
+USES_pageserver/native_redo := pageserver/testing pageserver/wal_decoder common/pgformat common/base
+USES_pageserver/layers := pageserver/testing common/pgformat common/base
+USES_pageserver/wal_ingest := pageserver/testing pageserver/layers pageserver/native_redo \
+	pageserver/wal_decoder common/pgformat common/base
+USES_pageserver/reconstruct := pageserver/testing pageserver/native_redo pageserver/layers \
+	pageserver/wal_decoder common/pgformat common/base
+USES_pageserver/redo := common/pgformat common/base
+USES_pageserver/wal_receiver := pageserver/testing pageserver/wal_ingest pageserver/layers \
+	pageserver/native_redo pageserver/wal_decoder common/pqclient common/pgformat common/base
+USES_pageserver/timelines := pageserver/testing pageserver/wal_receiver pageserver/wal_ingest \
+	pageserver/native_redo pageserver/layers pageserver/wal_decoder common/repo common/pqclient \
+	common/pgformat common/base
+USES_pageserver/base_backup := pageserver/testing pageserver/timelines pageserver/wal_receiver \
+	pageserver/reconstruct pageserver/wal_ingest pageserver/native_redo pageserver/layers \
+	pageserver/wal_decoder common/repo common/pqclient common/pgformat common/base
+USES_pageserver/page_service := pageserver/testing pageserver/base_backup pageserver/timelines \
+	pageserver/wal_receiver pageserver/reconstruct pageserver/wal_ingest pageserver/native_redo \
+	pageserver/layers pageserver/wal_decoder common/repo common/pgwire common/pagestream \
+	common/pqclient common/pgformat common/base
+USES_pageserver/testing := common/pgformat common/base
+USES_zenith_cli := common/repo common/pqclient common/base
+USES_zenith_cli/commands := zenith_cli common/repo common/pqclient common/base
+
+archive = $(BUILD)/lib/$(subst /,_,$(1)).a
+main_files := pageserver/main.cpp zenith_cli/main.cpp
+sources = $(filter-out %_test.cpp %_fuzz.cpp %_bench.cpp $(main_files),$(wildcard $(1)/*.cpp))
+tests = $(wildcard $(1)/*_test.cpp)
+objects = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
+
+define folder_rules
+$(call archive,$(1)): $(call objects,$(call sources,$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+ifneq ($(call tests,$(1)),)
+UNIT_TESTS += $(BUILD)/test/$(subst /,_,$(1))_test
+$(BUILD)/test/$(subst /,_,$(1))_test: $(call objects,$(call tests,$(1))) $(call archive,$(1)) $(foreach f,$(USES_$(1)),$(call archive,$(f)))
+	@mkdir -p $$(@D)
+	$$(CXX) $$(LDFLAGS_ALL) -o $$@ $(call objects,$(call tests,$(1))) -Wl,--start-group $(call archive,$(1)) $(foreach f,$(USES_$(1)),$(call archive,$(f))) -Wl,--end-group -lgtest -lgtest_main $$(LIBS)
+endif
+endef
+$(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
+
+PAGESERVER_FOLDERS := pageserver/page_service $(filter-out pageserver/testing,$(USES_pageserver/page_service)) pageserver/redo
+CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
+
+.PHONY: help all programs extension install check-unit clean
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+all: programs extension ## build the page server, the CLI and the extension
+
+programs: $(BUILD)/bin/pageserver $(BUILD)/bin/zenith
+
+$(BUILD)/bin/pageserver: $(BUILD)/obj/pageserver/main.o $(foreach f,$(PAGESERVER_FOLDERS),$(call archive,$(f)))
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
+$(BUILD)/bin/zenith: $(BUILD)/obj/zenith_cli/main.o $(foreach f,$(CLI_FOLDERS),$(call archive,$(f)))
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
+extension: ## build contrib/zenith with PGXS
+	$(MAKE) -C contrib/zenith PG_CONFIG=$(PG_CONFIG)
+
+$(BUILD)/obj/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+check-unit: $(UNIT_TESTS) ## run the unit tests
+	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t --gtest_brief=1; done; echo "unit tests passed"
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)
+	-$(MAKE) -C contrib/zenith PG_CONFIG=$(PG_CONFIG) clean
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

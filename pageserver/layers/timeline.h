@@ -1,0 +1,143 @@
+// Timeline: the whole history of one branch: what every page, relation size and piece of cluster
+// metadata was at every LSN, as far as this timeline and its ancestors keep it.
+//
+// Purpose   the one place that answers "what was X at LSN L"; wal_ingest writes it, reconstruct
+//           and page_service read it.
+// Values    WAL is the value store: a page version is a reference to the WAL record that made it,
+//           or an image. Everything else (relation sizes, blobs) is stored as decoded.
+// LSNs      A version's LSN is the END of the record that made it. A version is visible at L when
+//           its LSN <= L. Readers pass L between records freely; it means "newest at or before".
+// Ancestors A read that finds nothing here goes on in the parent at min(L, ancestor_lsn).
+// Threads   Reads may come from any number of threads. There is one writer at a time (the ingest
+//           thread); its calls between BeginRecords() and CommitRecords() become visible to readers
+//           together. All methods lock internally.
+// Errors    kCorruption for damaged files, naming file, offset, timeline and LSN.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/lsn.h"
+#include "common/base/result.h"
+#include "common/pgformat/page_format.h"
+#include "common/pgformat/relation_key.h"
+
+namespace zenith {
+
+class WalStorage;
+
+// How a WAL record contributes to a page. Combined as bits.
+enum RecordRefFlags : uint8_t {
+    // The record rebuilds the page from nothing (WILL_INIT or an image to apply): older versions
+    // are not needed.
+    kRefWillInit = 1,
+    // The record is applied by our own code (SLRU change, truncation tail), not by PostgreSQL redo.
+    kRefNative = 2,
+};
+
+// A reference to one WAL record: [start, end). `wal` says whose WAL holds it and outlives the ref
+// (the Timeline it came from keeps it).
+struct RecordRef {
+    const WalStorage* wal = nullptr;
+    Lsn start;
+    Lsn end;
+    uint8_t flags = 0;
+};
+
+// Everything needed to rebuild one page at one LSN.
+struct PageHistory {
+    // What the records apply to. No base: zeroes.
+    std::optional<PageBuffer> base;
+    // LSN the base is valid at; invalid (0) when there is no base.
+    Lsn base_lsn;
+    // Oldest first.
+    std::vector<RecordRef> records;
+    // False when the page does not exist at that LSN: never written, truncated, dropped.
+    bool exists() const { return base.has_value() || !records.empty(); }
+};
+
+struct RelationEntry {
+    RelForkKey rel;
+    BlockNumber blocks = 0;
+};
+
+class Timeline {
+  public:
+    virtual ~Timeline() = default;
+
+    virtual const TimelineId& id() const = 0;
+    // Null for a root timeline.
+    virtual const std::shared_ptr<Timeline>& parent() const = 0;
+    // LSN where this timeline begins: the branch point, or the initial snapshot's LSN for a root.
+    virtual Lsn start_lsn() const = 0;
+    virtual WalStorage& wal() = 0;
+
+    // End of the last ingested record; start_lsn() when there is none yet.
+    virtual Lsn last_record_end() const = 0;
+    // Waits until last_record_end() >= lsn; kUnavailable after the timeout.
+    virtual Status WaitForLsn(Lsn lsn, int timeout_ms) = 0;
+
+    // ---- reading ----------------------------------------------------------------------------
+    virtual Result<PageHistory> CollectPage(const PageKey& key, Lsn at) = 0;
+    // nullopt: the fork does not exist at that LSN.
+    virtual Result<std::optional<BlockNumber>> RelationSize(const RelForkKey& rel, Lsn at) = 0;
+    // Every relation fork that exists at `at`, in no particular order.
+    virtual Result<std::vector<RelationEntry>> ListRelations(Lsn at) = 0;
+    // Pages of an SLRU that exist at `at`, ascending.
+    virtual Result<std::vector<BlockNumber>> ListSlruPages(SlruKind kind, Lsn at) = 0;
+    // Databases (tablespace, oid) whose directory exists at `at`; never db 0.
+    virtual Result<std::vector<DatabaseKey>> ListDatabases(Lsn at) = 0;
+    // Small named values; see blob_keys.h for the names. nullopt: does not exist.
+    virtual Result<std::optional<std::string>> GetBlob(const std::string& key, Lsn at) = 0;
+    // All blobs whose key starts with `prefix`.
+    virtual Result<std::map<std::string, std::string>> ListBlobs(const std::string& prefix,
+                                                                 Lsn at) = 0;
+    // The newest version of blob `key` at or before `at` together with its LSN.
+    struct VersionedBlob {
+        Lsn lsn;
+        std::string value;
+    };
+    virtual Result<std::optional<VersionedBlob>> GetVersionedBlob(const std::string& key,
+                                                                  Lsn at) = 0;
+
+    // ---- writing (one writer) -----------------------------------------------------------------
+    // Takes the writer's lock; readers see nothing of what follows until CommitRecords().
+    virtual void BeginRecords() = 0;
+    // Names the record that the following Put/Create/... calls belong to. LSNs only grow.
+    virtual void StartRecord(Lsn start, Lsn end) = 0;
+    // The current record changes `key`. A relation fork is created, and grows to hold the block.
+    virtual void PutRecord(const PageKey& key, uint8_t ref_flags) = 0;
+    // A literal image as of the current record's end (an SLRU page image, to bound replay).
+    virtual void PutImage(const PageKey& key, ConstPageSpan image) = 0;
+    // An SLRU page ceases to exist.
+    virtual void DropPage(const PageKey& key) = 0;
+    // The fork exists from now on, with 0 blocks if it did not exist before.
+    virtual void CreateRelation(const RelForkKey& rel) = 0;
+    // Blocks >= `blocks` cease to exist; later extension does not bring them back. Never grows.
+    virtual void TruncateRelation(const RelForkKey& rel, BlockNumber blocks) = 0;
+    // All forks of the relation cease to exist.
+    virtual void DropRelation(const RelFileNode& node) = 0;
+    virtual void CreateDatabase(const DatabaseKey& db) = 0;
+    // `db` becomes a copy of `source` as of the current record; nothing is copied.
+    virtual void CloneDatabase(const DatabaseKey& db, const DatabaseKey& source) = 0;
+    // The database's directory and all relations in it cease to exist, its relation map too.
+    virtual void DropDatabase(const DatabaseKey& db) = 0;
+    virtual void PutBlob(const std::string& key, std::string value) = 0;
+    virtual void DropBlob(const std::string& key) = 0;
+    // Makes everything since BeginRecords() visible and moves last_record_end().
+    virtual void CommitRecords() = 0;
+
+    // What the writer itself sees while it writes: including uncommitted changes.
+    virtual Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey& rel) = 0;
+    virtual Result<PageHistory> WriterCollectPage(const PageKey& key) = 0;
+    virtual Result<std::vector<BlockNumber>> WriterListSlruPages(SlruKind kind) = 0;
+};
+
+}  // namespace zenith
