@@ -1,7 +1,7 @@
 # Zenith: git-like branches for stock PostgreSQL. "make help" lists the targets.
 
 SHELL := /bin/bash
-.DEFAULT_GOAL := help
+.DEFAULT_GOAL := all
 
 PG_MAJOR := 15
 PG_CONFIG ?= /usr/lib/postgresql/$(PG_MAJOR)/bin/pg_config
@@ -40,7 +40,7 @@ USES_pageserver/wal_ingest := pageserver/testing pageserver/layers pageserver/na
 	pageserver/wal_decoder common/pgformat common/base
 USES_pageserver/reconstruct := pageserver/testing pageserver/native_redo pageserver/layers \
 	pageserver/wal_decoder common/pgformat common/base
-USES_pageserver/redo := common/pgformat common/base
+USES_pageserver/redo := pageserver/testing pageserver/wal_decoder common/pgformat common/base
 USES_pageserver/wal_receiver := pageserver/testing pageserver/wal_ingest pageserver/layers \
 	pageserver/native_redo pageserver/wal_decoder common/pqclient common/pgformat common/base
 USES_pageserver/timelines := pageserver/testing pageserver/wal_receiver pageserver/wal_ingest \
@@ -80,11 +80,34 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 PAGESERVER_FOLDERS := pageserver/page_service $(filter-out pageserver/testing,$(USES_pageserver/page_service)) pageserver/redo
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
-.PHONY: help all programs extension install check-unit clean
+.PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres clean
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-all: programs extension ## build the page server, the CLI and the extension
+# Goals that need the dependencies are made by a make of their own after deps, with all processors
+# unless the caller said how many.
+JOBS ?= $(shell nproc)
+STEP = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+# Installing as an ordinary user goes through sudo; "make install SUDO=" does without.
+SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
+
+quickstart: ## install what is missing, build, install, run a demonstration and leave it running
+	@.ci/deps.sh
+	$(STEP) install
+	@PG_CONFIG=$(PG_CONFIG) .ci/quickstart.sh $(PREFIX)/bin/zenith
+
+check: ## the same set-up, then all tests
+	@.ci/deps.sh
+	$(STEP) install
+	$(STEP) check-unit
+	$(STEP) check-regress
+	$(STEP) check-postgres
+	@echo "make check: all tests passed"
+
+deps: ## install what is missing from Debian's packages (as root or through sudo)
+	@.ci/deps.sh
+
+all: programs extension ## build the page server, the CLI and the extension (the default)
 
 programs: $(BUILD)/bin/pageserver $(BUILD)/bin/zenith
 
@@ -102,6 +125,20 @@ extension: ## build contrib/zenith with PGXS
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# The one C++ file that sees the server headers: it proves our constants against them.
+$(BUILD)/obj/common/pgformat/pg_headers_check.o: OUTSIDE_INCLUDES += -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+
+install: all ## install zenith and pageserver (PREFIX=/usr/local) and the extension (through sudo)
+	$(SUDO) install -d $(DESTDIR)$(PREFIX)/bin
+	$(SUDO) install -m 755 $(BUILD)/bin/zenith $(BUILD)/bin/pageserver $(DESTDIR)$(PREFIX)/bin
+	$(SUDO) $(MAKE) -C contrib/zenith install PG_CONFIG=$(PG_CONFIG) DESTDIR=$(DESTDIR)
+
+check-regress: install ## run the pg_regress suites of regress/ against real computes
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/run_regress.sh
+
+check-postgres: install ## run PostgreSQL's own regression suite on a compute and on a plain server
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/check_postgres.sh
 
 check-unit: $(UNIT_TESTS) ## run the unit tests
 	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t --gtest_brief=1; done; echo "unit tests passed"

@@ -7,8 +7,10 @@
 //   timelines/<id>/timeline.json   ancestor, ancestor LSN, created at, term, last compute
 //   timelines/<id>/wal/            WAL segments
 //   timelines/<id>/snapshots/      initial snapshot (root timelines)
-//   computes/<name>/               compute nodes: compute.json, pgdata/, log
-//   pageserver.pid, pageserver.log
+//   computes/<name>/               compute nodes: compute.json, pgdata/, postgres.log
+//   redo/                          scratch of redo processes
+//   run/                           Unix sockets (below /tmp when this path is too long for one)
+//   pageserver.pid, pageserver.port, pageserver.log
 //
 // Writes are atomic (file, fsync, rename, fsync of the directory). Thread rule: the functions keep
 // no state; two writers of one file are kept apart by the page server, which alone writes refs/ and
@@ -20,6 +22,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -28,15 +31,23 @@
 
 namespace zenith {
 
+// Version of everything below the repository directory. Raise it when an older program would
+// misread what a newer one writes; a newer version than ours is refused with a hint.
 inline constexpr int kRepositoryFormatVersion = 1;
+
+// The "port" in the name of the page server's Unix socket. Fixed, so that computes find the page
+// server again after its restart whatever TCP port it got.
+inline constexpr int kPageServerSocketPort = 6400;
 
 struct RepoConfig {
     int format_version = kRepositoryFormatVersion;
     uint64_t system_identifier = 0;
-    // TCP address of the page server; port 0 lets the kernel choose (see pageserver.port).
+    // TCP address of the page server; port 0 lets the kernel choose (see pageserver.port). An empty
+    // address: no TCP, the Unix socket alone.
     std::string listen_address = "127.0.0.1";
     int listen_port = 0;
     std::string pg_bindir;  // where the matching postgres, initdb and pg_ctl are
+    std::string socket_directory;  // empty: chosen by Repository::SocketDirectory
 };
 
 struct TimelineFile {
@@ -56,6 +67,18 @@ struct TimelinePoint {
     std::optional<Lsn> lsn;
 };
 
+// A compute node as the CLI registered it.
+struct ComputeFile {
+    std::string name;
+    std::string branch;  // the branch's name when the compute was made
+    TimelineId timeline;
+    int port = 0;
+    std::string listen_addresses = "127.0.0.1";
+    // Settings for postgres beside ours, in the order given; the last of a name wins.
+    std::vector<std::pair<std::string, std::string>> settings;
+    int64_t created_at = 0;  // Unix seconds
+};
+
 class Repository {
   public:
     explicit Repository(std::string path) : path_(std::move(path)) {}
@@ -69,37 +92,73 @@ class Repository {
     std::string ComputeDirectory(const std::string& name) const;
     std::string PageServerPidPath() const;
     std::string PageServerLogPath() const;
+    // One line, the TCP port the page server really listens on; written by the page server after
+    // it listens, removed when it stops.
+    std::string PageServerPortPath() const;
     std::string RedoDirectory() const;   // scratch for redo processes
-    // Directory of the Unix socket; "<dir>/.s.PGSQL.<port>" as libpq expects. Sockets have a path
-    // limit of 107 bytes, so this is below /tmp (chosen by the CLI at init, stored in config.json).
-    std::string SocketDirectory() const;
 
+    // Directory of the Unix sockets of the page server and of the computes; absolute.
+    // "<dir>/.s.PGSQL.<port>" as libpq expects. A socket's path is limited to 107 bytes, and the
+    // directory appears in comma-separated lists, so: config.json's socket_directory if set, else
+    // <repository>/run if that is short and plain enough, else /tmp/.zenith-<hash of the path>.
+    std::string SocketDirectory() const;
+    // Makes it when it is missing (mode 0700). kRefused when it is somebody else's.
+    Status EnsureSocketDirectory() const;
+    // How libpq reaches the page server: "host=<SocketDirectory()> port=6400".
+    std::string PageServerConnstr() const;
+
+    // Makes the empty directories of a new repository; path() itself included.
+    Status CreateLayout() const;
+    // Removes what interrupted operations left: *.tmp files below refs/ and timelines/, timelines
+    // being removed or never finished. Only while nobody else writes (page server, at its start).
+    Status RemoveLeftovers() const;
+
+    // kNotFound when there is no repository here; kCorruption for a file that is none of ours;
+    // kRefused for a newer format.
     Result<RepoConfig> ReadConfig() const;
     Status WriteConfig(const RepoConfig& config) const;
 
+    // kNotFound for a timeline that is not there (or was never finished).
     Result<TimelineFile> ReadTimeline(const TimelineId& id) const;
-    // Creates the timeline's directories when missing.
+    // Creates the timeline's directories when missing. timeline.json comes last: a timeline exists
+    // from the moment it does.
     Status WriteTimeline(const TimelineFile& file) const;
     Result<std::vector<TimelineId>> ListTimelines() const;
+    // In one step as far as ReadTimeline and ListTimelines can see. kNotFound when it is not there.
     Status RemoveTimeline(const TimelineId& id) const;
 
-    // Branch and tag names: letters, digits and ._-/ but no "..", no leading or trailing / . or -,
-    // no "@", 1..200 bytes, not 32 hexadecimal digits (that is a timeline id).
+    // Branch and tag names: letters, digits and ._-/ but no "..", no "//", no part that begins or
+    // ends with . or -, or ends with ".tmp", no "@", 1..200 bytes, not 32 hexadecimal digits (that
+    // is a timeline id).
     static Status CheckRefName(std::string_view name);
+    // The Find functions return nullopt for a name that is not there or could never be.
     Result<std::map<std::string, TimelineId>> ListBranches() const;
     Result<std::optional<TimelineId>> FindBranch(const std::string& name) const;
+    // kAlreadyExists when a branch or a tag has the name, or its path is in another's way
+    // ("a" and "a/b" cannot both be).
     Status WriteBranch(const std::string& name, const TimelineId& id) const;
-    Status RemoveBranch(const std::string& name) const;
+    Status RemoveBranch(const std::string& name) const;  // kNotFound when it is not there
     Result<std::map<std::string, TimelinePoint>> ListTags() const;
     Result<std::optional<TimelinePoint>> FindTag(const std::string& name) const;
+    // As WriteBranch. Requires: point.lsn is set, a tag never moves.
     Status WriteTag(const std::string& name, const TimelinePoint& point) const;
     Status RemoveTag(const std::string& name) const;
 
     // "main", "main@0/15FFB08", a tag, a timeline id with or without @LSN. kNotFound with a hint
-    // ("zenith branch" lists ...) when there is no such thing.
+    // ("zenith branch" lists ...) when there is no such thing. The LSN is not compared with the
+    // timeline's history; that is the page server's part.
     Result<TimelinePoint> ResolvePoint(std::string_view text) const;
 
+    // Compute names: as CheckRefName, but without "/".
+    static Status CheckComputeName(std::string_view name);
+    Result<ComputeFile> ReadCompute(const std::string& name) const;
+    // Requires: ComputeDirectory(file.name) exists.
+    Status WriteCompute(const ComputeFile& file) const;
+    Result<std::vector<std::string>> ListComputes() const;  // sorted
+
   private:
+    std::string RefPath(const char* kind, const std::string& name) const;
+
     std::string path_;
 };
 

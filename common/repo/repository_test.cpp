@@ -1,0 +1,418 @@
+#include "common/repo/repository.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "common/base/posix_file.h"
+
+namespace zenith {
+namespace {
+
+class RepositoryTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        char name[] = "/tmp/zenith_repo_test_XXXXXX";
+        ASSERT_NE(mkdtemp(name), nullptr);
+        directory_ = name;
+        repository_ = std::make_unique<Repository>(directory_ + "/repo");
+        ASSERT_TRUE(repository_->CreateLayout().ok());
+    }
+    void TearDown() override { RemoveTree(directory_).Ignore("end of the test"); }
+
+    void Put(const std::string& path, const std::string& content) {
+        std::ofstream(repository_->path() + "/" + path, std::ios::binary) << content;
+    }
+
+    TimelineId MakeTimeline() {
+        TimelineFile file;
+        file.id = TimelineId::Random();
+        file.ancestor_lsn = Lsn(0x15FFB08);
+        EXPECT_TRUE(repository_->WriteTimeline(file).ok());
+        return file.id;
+    }
+
+    std::string directory_;
+    std::unique_ptr<Repository> repository_;
+};
+
+TEST_F(RepositoryTest, ConfigRoundTrip) {
+    RepoConfig config;
+    config.system_identifier = UINT64_MAX - 1;  // does not fit a double
+    config.listen_address = "0.0.0.0";
+    config.listen_port = 6400;
+    config.pg_bindir = "/opt/with \"quotes\" and \\/bin";
+    ASSERT_TRUE(repository_->WriteConfig(config).ok());
+    Result<RepoConfig> read = repository_->ReadConfig();
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    EXPECT_EQ(read->system_identifier, UINT64_MAX - 1);
+    EXPECT_EQ(read->listen_address, "0.0.0.0");
+    EXPECT_EQ(read->listen_port, 6400);
+    EXPECT_EQ(read->pg_bindir, config.pg_bindir);
+    EXPECT_FALSE(FileExists(repository_->ConfigPath() + ".tmp"));
+}
+
+TEST_F(RepositoryTest, NoRepositoryIsNotFoundWithHint) {
+    Result<RepoConfig> read = Repository(directory_ + "/nowhere").ReadConfig();
+    ASSERT_FALSE(read.ok());
+    EXPECT_EQ(read.status().code(), StatusCode::kNotFound);
+    EXPECT_NE(read.status().hint().find("zenith init"), std::string::npos);
+}
+
+TEST_F(RepositoryTest, NewerFormatIsRefused) {
+    Put("config.json", R"({"format_version": 2, "anything": {"new": []}})");
+    EXPECT_EQ(repository_->ReadConfig().status().code(), StatusCode::kRefused);
+}
+
+TEST_F(RepositoryTest, HostileConfigIsCorruption) {
+    const std::string good_tail =
+        R"("listen_address": "127.0.0.1", "listen_port": 0, "pg_bindir": "/x"})";
+    const std::string cases[] = {
+        "",
+        "null",
+        "[]",
+        "{",
+        "\"text\"",
+        std::string(1, '\0'),
+        std::string(200000, '['),
+        std::string(200000, '{'),
+        R"({"format_version": "1"})",
+        R"({"format_version": 1.5})",
+        R"({"format_version": -1})",
+        R"({"format_version": 1e400})",
+        R"({"format_version": 0})",
+        R"({"format_version": [1]})",
+        R"({"format_version": 1, "system_identifier": 7, )" + good_tail,
+        R"({"format_version": 1, "system_identifier": "7x", )" + good_tail,
+        R"({"format_version": 1, "system_identifier": "", )" + good_tail,
+        R"({"format_version": 1, "system_identifier": "99999999999999999999999", )" + good_tail,
+        R"({"format_version": 1, "system_identifier": "7"})",
+        R"({"format_version": 1, "system_identifier": "7", "listen_address": null,)"
+        R"( "listen_port": 0, "pg_bindir": "/x"})",
+        R"({"format_version": 1, "system_identifier": "7", "listen_address": "",)"
+        R"( "listen_port": 65536, "pg_bindir": "/x"})",
+        R"({"format_version": 1, "system_identifier": "7", "listen_address": "",)"
+        R"( "listen_port": 0, "pg_bindir": {}})",
+        "{\"format_version\": 1, \"system_identifier\": \"\xff\xfe\", " + good_tail,
+        R"({"format_version": 1, "system_identifier": "7", "socket_directory": "relative", )" +
+            good_tail,
+        R"({"format_version": 1, "system_identifier": "7", "socket_directory": "/a,/b", )" +
+            good_tail,
+    };
+    for (const std::string& text : cases) {
+        Put("config.json", text);
+        Result<RepoConfig> read = repository_->ReadConfig();
+        ASSERT_FALSE(read.ok()) << text.substr(0, 100);
+        EXPECT_EQ(read.status().code(), StatusCode::kCorruption) << text.substr(0, 100);
+        EXPECT_NE(read.status().message().find(repository_->ConfigPath()), std::string::npos);
+    }
+}
+
+TEST_F(RepositoryTest, TimelineRoundTrip) {
+    TimelineFile file;
+    file.id = TimelineId::Random();
+    file.ancestor = TimelineId::Random();
+    file.ancestor_lsn = Lsn(0xABCDEF0123456789ULL);
+    file.created_at = 1790000000;
+    file.term = UINT64_MAX;
+    file.compute_connstr = "host='/tmp/a b' port=1";
+    ASSERT_TRUE(repository_->WriteTimeline(file).ok());
+    Result<TimelineFile> read = repository_->ReadTimeline(file.id);
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    EXPECT_EQ(read->id, file.id);
+    EXPECT_EQ(read->ancestor, file.ancestor);
+    EXPECT_EQ(read->ancestor_lsn, file.ancestor_lsn);
+    EXPECT_EQ(read->created_at, file.created_at);
+    EXPECT_EQ(read->term, UINT64_MAX);
+    EXPECT_EQ(read->compute_connstr, file.compute_connstr);
+    EXPECT_TRUE(FileExists(repository_->WalDirectory(file.id)));
+    EXPECT_TRUE(FileExists(repository_->SnapshotDirectory(file.id)));
+
+    file.ancestor = TimelineId();
+    file.compute_connstr.clear();
+    ASSERT_TRUE(repository_->WriteTimeline(file).ok());
+    read = repository_->ReadTimeline(file.id);
+    ASSERT_TRUE(read.ok());
+    EXPECT_FALSE(read->ancestor.valid());
+    EXPECT_EQ(read->compute_connstr, "");
+}
+
+TEST_F(RepositoryTest, HostileTimelineIsCorruption) {
+    TimelineId id = MakeTimeline();
+    const std::string head = R"({"id": ")" + id.ToString() + R"(", )";
+    const std::string cases[] = {
+        "",
+        "{}",
+        R"({"id": 5})",
+        R"({"id": "xyz"})",
+        R"({"id": ")" + TimelineId::Random().ToString() +
+            R"(", "ancestor_lsn": "0/1", "created_at": 1, "term": "0"})",
+        head + R"("ancestor_lsn": "0/G", "created_at": 1, "term": "0"})",
+        head + R"("ancestor_lsn": 1, "created_at": 1, "term": "0"})",
+        head + R"("ancestor_lsn": "0/1", "created_at": -1, "term": "0"})",
+        head + R"("ancestor_lsn": "0/1", "created_at": 1, "term": "-1"})",
+        head + R"("ancestor_lsn": "0/1", "created_at": 1, "term": "1", "ancestor": ""})",
+        head + R"("ancestor_lsn": "0/1", "created_at": 1, "term": "1", "compute_connstr": 1})",
+    };
+    for (const std::string& text : cases) {
+        Put("timelines/" + id.ToString() + "/timeline.json", text);
+        Result<TimelineFile> read = repository_->ReadTimeline(id);
+        ASSERT_FALSE(read.ok()) << text;
+        EXPECT_EQ(read.status().code(), StatusCode::kCorruption) << text;
+    }
+}
+
+TEST_F(RepositoryTest, RemovedTimelineIsGone) {
+    TimelineId id = MakeTimeline();
+    TimelineId other = MakeTimeline();
+    ASSERT_EQ(repository_->ListTimelines()->size(), 2u);
+    ASSERT_TRUE(repository_->RemoveTimeline(id).ok());
+    EXPECT_EQ(repository_->ReadTimeline(id).status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(repository_->RemoveTimeline(id).code(), StatusCode::kNotFound);
+    EXPECT_EQ(*repository_->ListTimelines(), std::vector<TimelineId>{other});
+    EXPECT_FALSE(FileExists(repository_->TimelineDirectory(id)));
+}
+
+TEST_F(RepositoryTest, LeftoversAreRemovedAndNothingElse) {
+    TimelineId whole = MakeTimeline();
+    TimelineId unfinished = MakeTimeline();
+    TimelineId lost_json = MakeTimeline();
+    TimelineId removed = MakeTimeline();
+    unlink((repository_->TimelineDirectory(unfinished) + "/timeline.json").c_str());
+    unlink((repository_->TimelineDirectory(lost_json) + "/timeline.json").c_str());
+    Put("timelines/" + lost_json.ToString() + "/wal/000000010000000000000001", "bytes");
+    rename(repository_->TimelineDirectory(removed).c_str(),
+           (repository_->TimelineDirectory(removed) + ".removed").c_str());
+    Put("timelines/" + whole.ToString() + "/timeline.json.tmp", "half");
+    Put("timelines/notes.txt", "somebody's");
+    ASSERT_TRUE(repository_->WriteBranch("main", whole).ok());
+    Put("refs/branches/half.tmp", "4");
+
+    ASSERT_TRUE(repository_->RemoveLeftovers().ok());
+    EXPECT_TRUE(FileExists(repository_->TimelineDirectory(whole) + "/timeline.json"));
+    EXPECT_FALSE(FileExists(repository_->TimelineDirectory(whole) + "/timeline.json.tmp"));
+    EXPECT_FALSE(FileExists(repository_->TimelineDirectory(unfinished)));
+    EXPECT_TRUE(FileExists(repository_->TimelineDirectory(lost_json)));
+    EXPECT_FALSE(FileExists(repository_->TimelineDirectory(removed) + ".removed"));
+    EXPECT_TRUE(FileExists(repository_->path() + "/timelines/notes.txt"));
+    EXPECT_FALSE(FileExists(repository_->path() + "/refs/branches/half.tmp"));
+    EXPECT_TRUE(FileExists(repository_->path() + "/refs/branches/main"));
+}
+
+TEST(RefName, Rules) {
+    for (const char* name : {"main", "a", "feature/x", "v1.2", "a-b_c", "0", "_x", "Main",
+                             "a/b/c", "deadbeef", "tmp", "x.tmpl"}) {
+        EXPECT_TRUE(Repository::CheckRefName(name).ok()) << name;
+    }
+    const std::string bad[] = {"",
+                               "/a",
+                               "a/",
+                               "a//b",
+                               ".",
+                               "..",
+                               ".a",
+                               "a.",
+                               "a/.b",
+                               "-d",
+                               "a-",
+                               "a/-b",
+                               "a..b",
+                               "../main",
+                               "a@b",
+                               "a b",
+                               "a\nb",
+                               "a\"b",
+                               "a'b",
+                               "a\\b",
+                               "x.tmp",
+                               "x.tmp/y",
+                               "\xc3\xa4",
+                               std::string("a\0b", 3),
+                               std::string(201, 'a'),
+                               "0123456789abcdef0123456789ABCDEF"};
+    for (const std::string& name : bad) {
+        Status status = Repository::CheckRefName(name);
+        EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << name;
+        EXPECT_FALSE(status.hint().empty());
+        EXPECT_EQ(status.message().find('\n'), std::string::npos);
+    }
+    EXPECT_TRUE(Repository::CheckRefName(std::string(200, 'a')).ok());
+    EXPECT_FALSE(Repository::CheckComputeName("a/b").ok());
+    EXPECT_TRUE(Repository::CheckComputeName("a-b").ok());
+}
+
+TEST_F(RepositoryTest, BranchesAndTags) {
+    TimelineId a = MakeTimeline();
+    TimelineId b = MakeTimeline();
+    ASSERT_TRUE(repository_->WriteBranch("main", a).ok());
+    ASSERT_TRUE(repository_->WriteBranch("feature/x", b).ok());
+    ASSERT_TRUE(repository_->WriteTag("v1", TimelinePoint{a, Lsn(0xBEEF)}).ok());
+    Put("refs/branches/half.tmp", "4");  // an interrupted write is no branch
+
+    auto branches = repository_->ListBranches();
+    ASSERT_TRUE(branches.ok());
+    EXPECT_EQ(*branches, (std::map<std::string, TimelineId>{{"main", a}, {"feature/x", b}}));
+    EXPECT_EQ(**repository_->FindBranch("feature/x"), b);
+    EXPECT_FALSE(repository_->FindBranch("feature")->has_value());
+    EXPECT_FALSE(repository_->FindBranch("../tags/v1")->has_value());
+    EXPECT_EQ((*repository_->FindTag("v1"))->lsn, Lsn(0xBEEF));
+
+    EXPECT_EQ(repository_->WriteBranch("main", b).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(repository_->WriteBranch("v1", b).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(repository_->WriteBranch("feature", b).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(repository_->WriteBranch("main/x", b).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(repository_->WriteBranch("../x", b).code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(repository_->WriteTag("main", TimelinePoint{a, Lsn(1)}).code(),
+              StatusCode::kAlreadyExists);
+    EXPECT_EQ(repository_->WriteTag("v2", TimelinePoint{a, std::nullopt}).code(),
+              StatusCode::kInvalidArgument);
+    EXPECT_EQ(**repository_->FindBranch("main"), a);
+
+    EXPECT_TRUE(repository_->RemoveBranch("feature/x").ok());
+    EXPECT_EQ(repository_->RemoveBranch("feature/x").code(), StatusCode::kNotFound);
+    EXPECT_TRUE(repository_->WriteBranch("feature", b).ok());  // its directory is not in the way
+    EXPECT_TRUE(repository_->RemoveTag("v1").ok());
+    EXPECT_EQ(repository_->RemoveTag("v1").code(), StatusCode::kNotFound);
+    EXPECT_TRUE(repository_->ListTags()->empty());
+}
+
+TEST_F(RepositoryTest, BrokenRefsAreCorruption) {
+    TimelineId a = MakeTimeline();
+    for (const std::string& text : {std::string(), std::string("main"), a.ToString() + "x",
+                                    std::string("../../etc/passwd"), std::string(1, '\0')}) {
+        Put("refs/branches/b", text);
+        EXPECT_EQ(repository_->FindBranch("b").status().code(), StatusCode::kCorruption);
+        EXPECT_EQ(repository_->ListBranches().status().code(), StatusCode::kCorruption);
+    }
+    for (const std::string& text : {std::string("@"), a.ToString(), a.ToString() + "@",
+                                    a.ToString() + "@0/", "@" + a.ToString() + "@0/1"}) {
+        Put("refs/tags/t", text);
+        EXPECT_EQ(repository_->FindTag("t").status().code(), StatusCode::kCorruption);
+        EXPECT_EQ(repository_->ListTags().status().code(), StatusCode::kCorruption);
+    }
+}
+
+TEST_F(RepositoryTest, ResolvePoint) {
+    TimelineId a = MakeTimeline();
+    ASSERT_TRUE(repository_->WriteBranch("main", a).ok());
+    ASSERT_TRUE(repository_->WriteBranch("feature/x", a).ok());
+    ASSERT_TRUE(repository_->WriteTag("v1", TimelinePoint{a, Lsn(0x1234)}).ok());
+    std::string upper = a.ToString();
+    for (char& c : upper) {
+        c = static_cast<char>(toupper(c));
+    }
+
+    struct Case {
+        std::string text;
+        std::optional<Lsn> lsn;
+    };
+    const Case good[] = {
+        {"main", std::nullopt},
+        {"main@0/15FFB08", Lsn(0x15FFB08)},
+        {"main@0/15ffb08", Lsn(0x15FFB08)},
+        {"main@AB/CDEF0123", Lsn(0xABCDEF0123)},
+        {"feature/x@0/A", Lsn(0xA)},
+        {"v1", Lsn(0x1234)},
+        {a.ToString(), std::nullopt},
+        {a.ToString() + "@0/DEAD", Lsn(0xDEAD)},
+        {upper + "@0/10", Lsn(0x10)},  // hexadecimal, not ten
+    };
+    for (const Case& c : good) {
+        Result<TimelinePoint> point = repository_->ResolvePoint(c.text);
+        ASSERT_TRUE(point.ok()) << c.text << ": " << point.status().message();
+        EXPECT_EQ(point->timeline, a) << c.text;
+        EXPECT_EQ(point->lsn, c.lsn) << c.text;
+    }
+
+    const std::pair<std::string, StatusCode> bad[] = {
+        {"", StatusCode::kInvalidArgument},
+        {"@0/1", StatusCode::kInvalidArgument},
+        {"main@", StatusCode::kInvalidArgument},
+        {"main@0", StatusCode::kInvalidArgument},
+        {"main@0/", StatusCode::kInvalidArgument},
+        {"main@0/0", StatusCode::kInvalidArgument},
+        {"main@0/G", StatusCode::kInvalidArgument},
+        {"main@0/123456789", StatusCode::kInvalidArgument},
+        {"main@0/1@0/1", StatusCode::kInvalidArgument},
+        {"main@0/1 ", StatusCode::kInvalidArgument},
+        {"v1@0/1", StatusCode::kInvalidArgument},
+        {"../main", StatusCode::kInvalidArgument},
+        {"nothing", StatusCode::kNotFound},
+        {TimelineId::Random().ToString(), StatusCode::kNotFound},
+    };
+    for (const auto& [text, code] : bad) {
+        Result<TimelinePoint> point = repository_->ResolvePoint(text);
+        ASSERT_FALSE(point.ok()) << text;
+        EXPECT_EQ(point.status().code(), code) << text;
+        EXPECT_FALSE(point.status().hint().empty()) << text;
+    }
+}
+
+TEST_F(RepositoryTest, ComputeRoundTrip) {
+    ComputeFile file;
+    file.name = "main";
+    file.branch = "feature/x";
+    file.timeline = TimelineId::Random();
+    file.port = 15432;
+    file.settings = {{"shared_buffers", "1MB"}, {"search_path", "'a b', c"}};
+    ASSERT_TRUE(EnsureDirectory(repository_->ComputeDirectory("main")).ok());
+    ASSERT_TRUE(repository_->WriteCompute(file).ok());
+    Result<ComputeFile> read = repository_->ReadCompute("main");
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    EXPECT_EQ(read->branch, "feature/x");
+    EXPECT_EQ(read->timeline, file.timeline);
+    EXPECT_EQ(read->port, 15432);
+    EXPECT_EQ(read->listen_addresses, "127.0.0.1");
+    EXPECT_EQ(read->settings, file.settings);
+
+    ASSERT_TRUE(EnsureDirectory(repository_->ComputeDirectory("halfmade")).ok());
+    EXPECT_EQ(*repository_->ListComputes(), std::vector<std::string>{"main"});
+    EXPECT_EQ(repository_->ReadCompute("halfmade").status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(repository_->ReadCompute("../main").status().code(), StatusCode::kInvalidArgument);
+
+    for (const char* settings : {"1", "{}", "[1]", "[[\"a\"]]", "[[\"a\", 1]]"}) {
+        Put("computes/main/compute.json",
+            R"({"branch": "m", "timeline": ")" + file.timeline.ToString() +
+                R"(", "port": 1, "listen_addresses": "", "created_at": 0, "settings": )" +
+                settings + "}");
+        EXPECT_EQ(repository_->ReadCompute("main").status().code(), StatusCode::kCorruption)
+            << settings;
+    }
+}
+
+TEST_F(RepositoryTest, SocketDirectoryFitsAndIsOurs) {
+    EXPECT_EQ(repository_->SocketDirectory(), repository_->path() + "/run");
+    EXPECT_EQ(Repository(repository_->path() + "/./").SocketDirectory(),
+              repository_->path() + "/run");
+    ASSERT_TRUE(repository_->EnsureSocketDirectory().ok());
+    ASSERT_TRUE(repository_->EnsureSocketDirectory().ok());
+    struct stat info;
+    ASSERT_EQ(stat(repository_->SocketDirectory().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0700u);
+
+    // Too long for a socket, or with characters that mean something in a list of hosts.
+    for (const std::string& name : {std::string(120, 'x'), std::string("a,b"), std::string("a b")}) {
+        std::string socket = Repository(directory_ + "/" + name).SocketDirectory();
+        EXPECT_EQ(socket.find("/tmp/.zenith-"), 0u) << name;
+        EXPECT_EQ(socket.size(), 13u + 16u) << name;
+        EXPECT_EQ(socket, Repository(directory_ + "/" + name).SocketDirectory());
+    }
+    EXPECT_EQ(Repository("nowhere/at/all").SocketDirectory().front(), '/');
+    EXPECT_NE(Repository("/a,b").SocketDirectory(), Repository("/a,c").SocketDirectory());
+    EXPECT_EQ(repository_->PageServerConnstr(),
+              "host=" + repository_->path() + "/run port=6400");
+
+    RepoConfig config;
+    config.pg_bindir = "/x";
+    config.socket_directory = directory_ + "/elsewhere";
+    ASSERT_TRUE(repository_->WriteConfig(config).ok());
+    EXPECT_EQ(repository_->SocketDirectory(), directory_ + "/elsewhere");
+    ASSERT_EQ(symlink("/tmp", (directory_ + "/elsewhere").c_str()), 0);
+    EXPECT_EQ(repository_->EnsureSocketDirectory().code(), StatusCode::kRefused);
+}
+
+}  // namespace
+}  // namespace zenith
