@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * zenith.c
+ *	  module magic and initialization
+ *
+ * The library has three lives: a compute (preloaded, zenith.timeline is set), a redo process of the
+ * page server (the environment says so), and inert, everywhere else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "zenith_callmemaybe.h"
+#include "zenith_guc.h"
+#include "zenith_redo.h"
+#include "zenith_smgr.h"
+#include "zenith_smgr_install.h"
+#include "zenith_stat.h"
+#include "zenith_utility.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	/* CREATE EXTENSION or a function call in a server that did not preload us: stay inert. */
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	if (zenith_redo_requested())
+	{
+		zenith_redo_init();
+		return;
+	}
+
+	zenith_guc_define();
+	if (!zenith_configured())
+		return;
+
+	zenith_guc_require();
+	zenith_smgr_install(&zenith_smgr_callbacks);
+	zenith_stat_init();
+	zenith_utility_init();
+	zenith_callmemaybe_register();
+}
