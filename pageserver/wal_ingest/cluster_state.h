@@ -5,7 +5,9 @@
 // value; serialized with a version number as blob "cluster_state" (layers/blob_keys.h).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -50,9 +52,25 @@ struct ClusterState {
     std::string Serialize() const;
     static Result<ClusterState> Parse(std::string_view bytes);
 
-    // Applies one record: every field above is exact afterwards. Errors: kCorruption for main data
-    // too short for its type, naming the LSN.
+    // The state at the end of the shutdown checkpoint that `control_file` (the bytes of
+    // global/pg_control) points to; `record_end` is the end of that checkpoint's record.
+    static Result<ClusterState> FromControlFile(std::span<const std::byte> control_file,
+                                                Lsn record_end);
+
+    // Applies one record: every field above is exact afterwards: what recovery up to here would
+    // write into the next shutdown checkpoint. Errors: kCorruption for main data too short for its
+    // type, naming the LSN.
     Status Apply(const DecodedRecord& record);
+
+  private:
+    Status ApplyXlog(const DecodedRecord& record);
+    Status ApplyCheckpoint(const DecodedRecord& record, bool shutdown);
+    Status ApplyXact(const DecodedRecord& record);
+    Status ApplyMultixact(const DecodedRecord& record);
+    void AdvanceNextXid(uint32_t xid);
+    void AdvanceOldestXid(uint32_t xid, Oid db);
+    void AdvanceNextMulti(uint32_t multi, uint32_t offset);
+    void AdvanceOldestMulti(uint32_t multi, Oid db);
 };
 
 }  // namespace zenith
