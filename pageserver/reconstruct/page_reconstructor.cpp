@@ -1,0 +1,274 @@
+#include "pageserver/reconstruct/page_reconstructor.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "pageserver/layers/wal_storage.h"
+#include "pageserver/native_redo/native_redo.h"
+#include "pageserver/reconstruct/page_cache.h"
+#include "pageserver/wal_decoder/decoded_record.h"
+
+namespace zenith {
+
+namespace {
+
+// Record bytes in one call of the applier. More than that is applied in pieces, each the base of
+// the next one, so that a batch of long histories does not fill the memory.
+constexpr size_t kRoundBytes = 8 * 1024 * 1024;
+
+// One page on its way from its history to its contents.
+struct Rebuild {
+    PageKey key;
+    Status failure;
+    PageHistory history;
+    size_t next = 0;                // first record not applied yet
+    std::optional<PageBuffer> page; // after the records before it; nothing: zeroes
+    bool done = false;
+
+    void Fail(const Status& status) {
+        failure = status.WithContext("could not rebuild " + key.ToString());
+        done = true;
+    }
+};
+
+// The page's name in the WAL: another one when the page came with a copy of its database.
+PageKey KeyInRecord(const PageKey& key, const RecordRef& ref) {
+    PageKey result = key;
+    if (!key.is_slru && ref.database != DatabaseKey{}) {
+        result.node.spc = ref.database.spc;
+        result.node.db = ref.database.db;
+    }
+    return result;
+}
+
+// The timeline, `timeline` or an ancestor, that the version with this LSN was made on.
+const Timeline* OriginOf(const Timeline* timeline, Lsn version) {
+    while (timeline->parent() != nullptr && version <= timeline->start_lsn()) {
+        timeline = timeline->parent().get();
+    }
+    return timeline;
+}
+
+Status ReadRecord(const RecordRef& ref, std::string* bytes) {
+    if (ref.wal == nullptr) {
+        return Status::Internal("record at " + ref.start.ToString() + " has no WAL");
+    }
+    bytes->clear();
+    return ref.wal->ReadRecord(ref.start, ref.end, bytes);
+}
+
+std::span<const std::byte> AsBytes(const std::string& text) {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// The image in `record` that gives page `key` without asking anybody, or null.
+const DecodedBlock* PlainImage(const DecodedRecord& record, const PageKey& key) {
+    for (int i = 0; i <= record.max_block_id; ++i) {
+        const DecodedBlock& block = record.blocks[static_cast<size_t>(i)];
+        if (block.in_use && block.has_image && block.apply_image && !block.image_compressed() &&
+            block.rel == key.relation() && block.block == key.block) {
+            return &block;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+class PageReconstructor::Impl {
+  public:
+    Impl(RedoApplier& applier, size_t cache_bytes) : applier_(applier), cache_(cache_bytes) {}
+
+    std::vector<PageResult> GetPages(Timeline* timeline, std::span<const PageKey> keys, Lsn at) {
+        std::vector<Rebuild> pages(keys.size());
+        for (size_t i = 0; i < keys.size(); ++i) {
+            pages[i].key = keys[i];
+            Collect(timeline, at, &pages[i]);
+        }
+        while (Round(&pages)) {
+        }
+
+        std::vector<PageResult> results;
+        results.reserve(pages.size());
+        for (Rebuild& page : pages) {
+            results.push_back(Finish(timeline, &page));
+        }
+        return results;
+    }
+
+  private:
+    void Collect(Timeline* timeline, Lsn at, Rebuild* page) {
+        Result<PageHistory> history = timeline->CollectPage(page->key, at);
+        if (!history.ok()) {
+            page->Fail(history.status());
+            return;
+        }
+        page->history = *std::move(history);
+        page->page = std::exchange(page->history.base, std::nullopt);
+        page->done = page->history.records.empty();
+        if (!page->done) {
+            StartFromCache(timeline, page);
+        }
+    }
+
+    // Skips the records that a cached version has in it already.
+    void StartFromCache(const Timeline* timeline, Rebuild* page) {
+        const std::vector<RecordRef>& records = page->history.records;
+        Lsn oldest = records.front().end;
+        Lsn to = records.back().end;
+        const Timeline* origin = OriginOf(timeline, to);
+        for (;;) {
+            std::optional<PageCache::Version> cached =
+                cache_.FindNewest(origin->id(), page->key, oldest, to);
+            if (cached.has_value()) {
+                auto found = std::lower_bound(
+                    records.begin(), records.end(), cached->lsn,
+                    [](const RecordRef& ref, Lsn lsn) { return ref.end < lsn; });
+                if (found != records.end() && found->end == cached->lsn) {
+                    page->page = cached->page;
+                    page->next = static_cast<size_t>(found - records.begin()) + 1;
+                    page->done = page->next == records.size();
+                    return;
+                }
+            }
+            // Nothing of this timeline; what was there at the branch point may help.
+            if (origin->parent() == nullptr || oldest > origin->start_lsn()) {
+                return;
+            }
+            to = std::min(to, origin->start_lsn());
+            origin = origin->parent().get();
+        }
+    }
+
+    // One step for every page that is not done: what we can apply ourselves, then one call of the
+    // applier for all. False when nothing is left.
+    bool Round(std::vector<Rebuild>* pages) {
+        std::vector<RedoRequest> requests;
+        std::vector<Rebuild*> owners;
+        size_t budget = kRoundBytes;
+        for (Rebuild& page : *pages) {
+            if (budget == 0) {
+                break;
+            }
+            if (page.done) {
+                continue;
+            }
+            Status status = ApplyOwn(&page);
+            if (!status.ok()) {
+                page.Fail(status);
+                continue;
+            }
+            if (page.done) {
+                continue;
+            }
+            RedoRequest request;
+            status = TakeRedoRun(&page, &budget, &request);
+            if (!status.ok()) {
+                page.Fail(status);
+                continue;
+            }
+            requests.push_back(std::move(request));
+            owners.push_back(&page);
+        }
+        if (requests.empty()) {
+            return false;
+        }
+
+        std::vector<Result<PageBuffer>> results = applier_.Apply(requests);
+        for (size_t i = 0; i < owners.size(); ++i) {
+            if (i >= results.size()) {
+                owners[i]->Fail(Status::Internal("the applier gave no answer"));
+            } else if (!results[i].ok()) {
+                owners[i]->Fail(results[i].status());
+            } else {
+                owners[i]->page = *results[i];
+                owners[i]->done = owners[i]->next == owners[i]->history.records.size();
+            }
+        }
+        return true;
+    }
+
+    // Applies records without the applier as long as that is possible.
+    Status ApplyOwn(Rebuild* page) {
+        const std::vector<RecordRef>& records = page->history.records;
+        std::string bytes;
+        DecodedRecord decoded;
+        while (page->next < records.size()) {
+            const RecordRef& ref = records[page->next];
+            if ((ref.flags & (kRefNative | kRefWillInit)) == 0) {
+                return Status::Ok();
+            }
+            ZENITH_RETURN_IF_ERROR(ReadRecord(ref, &bytes));
+            ZENITH_RETURN_IF_ERROR(DecodeRecord(ref.start, ref.end, AsBytes(bytes), &decoded));
+            PageKey key = KeyInRecord(page->key, ref);
+            if ((ref.flags & kRefNative) != 0) {
+                if (!page->page.has_value()) {
+                    page->page.emplace();
+                    page->page->fill(std::byte{0});
+                }
+                ZENITH_RETURN_IF_ERROR(ApplyNative(decoded, key, *page->page));
+            } else {
+                const DecodedBlock* image = PlainImage(decoded, key);
+                if (image == nullptr) {
+                    return Status::Ok();
+                }
+                page->page.emplace();
+                ZENITH_RETURN_IF_ERROR(RestoreUncompressedImage(decoded, *image, *page->page));
+            }
+            ++page->next;
+        }
+        page->done = true;
+        return Status::Ok();
+    }
+
+    // Reads the records the applier can take in one go: at least one, up to the next one that is
+    // ours, is known to WAL by another name, or does not fit the budget.
+    Status TakeRedoRun(Rebuild* page, size_t* budget, RedoRequest* request) {
+        const std::vector<RecordRef>& records = page->history.records;
+        request->key = KeyInRecord(page->key, records[page->next]);
+        request->base = page->page;
+        do {
+            const RecordRef& ref = records[page->next];
+            RedoRecord record{ref.start, ref.end, ""};
+            ZENITH_RETURN_IF_ERROR(ReadRecord(ref, &record.bytes));
+            *budget -= std::min(*budget, record.bytes.size());
+            request->records.push_back(std::move(record));
+            ++page->next;
+        } while (page->next < records.size() && *budget > 0 &&
+                 (records[page->next].flags & kRefNative) == 0 &&
+                 KeyInRecord(page->key, records[page->next]) == request->key);
+        return Status::Ok();
+    }
+
+    PageResult Finish(const Timeline* timeline, Rebuild* page) {
+        if (!page->failure.ok()) {
+            return page->failure;
+        }
+        if (!page->history.records.empty() && page->page.has_value()) {
+            Lsn version = page->history.records.back().end;
+            cache_.Put(OriginOf(timeline, version)->id(), page->key, version, *page->page);
+        }
+        return std::exchange(page->page, std::nullopt);
+    }
+
+    RedoApplier& applier_;
+    PageCache cache_;
+};
+
+PageReconstructor::PageReconstructor(RedoApplier& applier, size_t cache_bytes)
+    : impl_(std::make_unique<Impl>(applier, cache_bytes)) {}
+
+PageReconstructor::~PageReconstructor() = default;
+
+std::vector<PageReconstructor::PageResult> PageReconstructor::GetPages(
+    const std::shared_ptr<Timeline>& timeline, std::span<const PageKey> keys, Lsn at) {
+    return impl_->GetPages(timeline.get(), keys, at);
+}
+
+PageReconstructor::PageResult PageReconstructor::GetPage(const std::shared_ptr<Timeline>& timeline,
+                                                         const PageKey& key, Lsn at) {
+    return std::move(GetPages(timeline, std::span(&key, 1), at).front());
+}
+
+}  // namespace zenith
