@@ -22,7 +22,9 @@ inline std::string TwoPhaseBlobKey(uint32_t xid) {
 }
 // A tablespace: the value is its location as in the CREATE record, empty for an in-place one.
 inline constexpr char kTablespaceBlobPrefix[] = "tablespace/";
-inline std::string TablespaceBlobKey(Oid spc) { return "tablespace/" + std::to_string(spc); }
+inline std::string TablespaceBlobKey(Oid spc) {
+    return "tablespace/" + std::to_string(spc);
+}
 // Progress of a replication origin: 8 bytes little-endian remote LSN.
 inline constexpr char kReplicationOriginBlobPrefix[] = "replorigin/";
 inline std::string ReplicationOriginBlobKey(uint16_t node) {

@@ -30,7 +30,8 @@ class SnapshotFile {
     virtual const std::vector<RelationEntry>& relations() const = 0;
     virtual std::vector<BlockNumber> SlruPages(SlruKind kind) const = 0;
     virtual const std::vector<DatabaseKey>& databases() const = 0;
-    // Blobs as in blob_keys.h, except cluster_state (the caller derives it from file/global/pg_control).
+    // Blobs as in blob_keys.h, except cluster_state (the caller derives it from
+    // file/global/pg_control).
     virtual const std::map<std::string, std::string>& blobs() const = 0;
 };
 

@@ -49,6 +49,10 @@ struct RecordRef {
     Lsn start;
     Lsn end;
     uint8_t flags = 0;
+    // Tablespace and database under which the record names the page. They differ from the key that
+    // was asked for when the page came with a copy of its database (CloneDatabase): redo has to
+    // look for this one in the record. {0, 0} for an SLRU page.
+    DatabaseKey database{};
 };
 
 // Everything needed to rebuild one page at one LSN.

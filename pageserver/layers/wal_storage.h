@@ -2,6 +2,8 @@
 //
 // Purpose  the receiver appends bytes as they arrive; readers fetch records by LSN. Positions
 //          before start() belong to the ancestor: reads there go on in the parent's storage.
+// Files    named and sized as PostgreSQL names and sizes them, so that pg_waldump reads them. A
+//          segment has its full 16 MB from the start: see AllocateSegment() for the reason.
 // Threads  one appender (Append, Sync, TruncateAfter); readers from any thread, of bytes that have
 //          been appended. Readers never block the appender.
 // Errors   kIoError and kCorruption name the segment file, the offset and the LSN.
@@ -12,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 
@@ -24,17 +27,20 @@ namespace zenith {
 class WalStorage {
   public:
     // `directory` exists. `start`: first byte that belongs to this timeline. `parent` (may be null)
-    // answers reads before `start` and outlives this object.
+    // answers reads before `start` and outlives this object. Does no I/O.
     WalStorage(std::string directory, Lsn start, const WalStorage* parent);
 
     Lsn start() const { return start_; }
     const std::string& directory() const { return directory_; }
 
-    // Writes bytes at [lsn, lsn + data.size()); not yet durable.
+    // Writes bytes at [lsn, lsn + data.size()); not yet durable. kInvalidArgument before start().
+    // After kIoError part of the bytes may be written; appending them again is allowed.
     Status Append(Lsn lsn, std::span<const std::byte> data);
-    // Makes everything appended durable.
+    // Makes everything appended durable. After a failure every later Append and Sync fails too:
+    // the kernel may have dropped the bytes and would report success the next time.
     Status Sync();
-    // Zeroes everything from `lsn` on and removes later segments; durable on return.
+    // Zeroes everything from `lsn` on and removes later segments (also the one that `lsn` begins);
+    // durable on return. kInvalidArgument before start().
     Status TruncateAfter(Lsn lsn);
 
     // Reads exactly data.size() raw bytes (page headers included) at `lsn`. Bytes that were never
@@ -42,20 +48,49 @@ class WalStorage {
     Status Read(Lsn lsn, std::span<std::byte> data) const;
 
     // The record that starts at `start` and ends at `end` (both record boundaries, as produced by
-    // the decoder): its xl_tot_len bytes without page headers, appended to *out.
+    // the decoder): its xl_tot_len bytes without page headers, appended to *out. One read call
+    // unless the record is longer than 16 kB. kCorruption when the bytes are not a record of that
+    // extent with a valid checksum; *out is then as before.
     Status ReadRecord(Lsn start, Lsn end, std::string* out) const;
 
   private:
-    // Segment file opened for reading or appending; kept open (bounded count).
-    Result<int> SegmentFd(uint64_t segment_number, bool create) const;
+    // A segment file open for reading. Shared by the table and the readers using it, so that
+    // leaving the table never closes it under a reader.
+    struct OpenSegment {
+        UniqueFd fd;
+        uint64_t last_use = 0;  // guarded by mutex_
+    };
+
+    std::string SegmentPath(uint64_t segment_number) const;
+    // "at 0/15FFB08 (offset 6290184 of file "...")": where `lsn` is, for messages.
+    std::string Place(Lsn lsn) const;
+    Result<std::shared_ptr<OpenSegment>> SegmentForReading(uint64_t segment_number) const;
+    // Opens (creating and allocating if needed) the segment that Append() writes to.
+    Status OpenForAppend(uint64_t segment_number);
+    // Reads within one segment of this storage itself.
+    Status ReadOwn(Lsn lsn, std::span<std::byte> data) const;
+    // The storage among this one and its ancestors that holds `lsn`; *limit becomes the first
+    // position after `lsn` that it does not answer for.
+    const WalStorage* HolderOf(Lsn lsn, Lsn* limit) const;
+    Status ZeroTail(Lsn lsn);
 
     const std::string directory_;
     const Lsn start_;
     const WalStorage* const parent_;
+
     mutable std::mutex mutex_;
-    mutable std::map<uint64_t, UniqueFd> open_segments_;  // guarded by mutex_
-    std::map<uint64_t, bool> unsynced_segments_;          // appender only
-    bool directory_changed_ = false;                      // appender only
+    mutable std::map<uint64_t, std::shared_ptr<OpenSegment>> open_segments_;  // guarded by mutex_
+    mutable uint64_t use_clock_ = 0;                                          // guarded by mutex_
+    // Counts removed files, so that a reader that opened one just before does not keep it in the
+    // table for the name's next owner. Guarded by mutex_.
+    uint64_t removals_ = 0;
+
+    // The rest belongs to the appender.
+    UniqueFd append_fd_;
+    uint64_t append_segment_ = 0;
+    std::set<uint64_t> unsynced_segments_;
+    bool directory_changed_ = false;
+    Status sync_failure_;
 };
 
 }  // namespace zenith

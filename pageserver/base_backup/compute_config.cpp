@@ -1,0 +1,68 @@
+#include "pageserver/base_backup/compute_config.h"
+
+#include <algorithm>
+
+#include "pageserver/wal_receiver/compute_wal_source.h"
+
+namespace zenith {
+
+namespace {
+// A slot per replication origin is what StartupReplicationOrigin() of origin.c asks for.
+constexpr int kReplicationSlots = 10;
+}  // namespace
+
+std::string ZenithConf(const ComputeConfig& config) {
+    const bool writes = config.term != 0;
+    std::string conf =
+        "# Written by the page server into every base backup; changes are lost at the next start.\n"
+        "# Put your own settings into zenith_compute.conf.\n\n";
+    auto set = [&conf](const char* name, const std::string& value, const char* why) {
+        conf += std::string(name) + " = '" + value + "'";
+        if (why != nullptr) {
+            conf += std::string("  # ") + why;
+        }
+        conf += "\n";
+    };
+    set("shared_preload_libraries", "zenith", nullptr);
+    set("zenith.timeline", config.timeline.ToString(), nullptr);
+    set("zenith.term", std::to_string(config.term), nullptr);
+    set("zenith.start_lsn", config.start_lsn.ToString(), nullptr);
+    conf += "\n";
+    set("wal_level", "replica", nullptr);
+    set("synchronous_standby_names", writes ? kReceiverApplicationName : "",
+        writes ? "a commit returns when its WAL is on the page server's disk" : nullptr);
+    set("fsync", "off", "nothing in this directory outlives a crash");
+    set("full_page_writes", "off", "for the same reason pages cannot tear");
+    set("wal_log_hints", "off", nullptr);
+    set("restart_after_crash", "off", "a crash ends in a new base backup");
+    set("jit", "off", "inlined code would bypass the storage manager");
+    set("max_wal_senders", "10", nullptr);
+    set("max_replication_slots",
+        std::to_string(std::max(kReplicationSlots, 2 * config.replication_origins)), nullptr);
+    set("max_slot_wal_keep_size", "8GB", nullptr);
+    set("wal_keep_size", "64MB", nullptr);
+    set("checkpoint_flush_after", "0", "no reason to push disposable files to the disk");
+    set("bgwriter_flush_after", "0", nullptr);
+    set("backend_flush_after", "0", nullptr);
+    if (config.min_prepared_transactions > 0) {
+        set("max_prepared_transactions", std::to_string(config.min_prepared_transactions),
+            "there are prepared transactions");
+    }
+    if (!writes) {
+        conf += "\n";
+        set("default_transaction_read_only", "on", "a past state: what is written here is lost");
+        set("autovacuum", "off", nullptr);
+    }
+    return conf;
+}
+
+std::string WithIncludes(const std::string& own) {
+    std::string conf = own;
+    if (!conf.empty() && conf.back() != '\n') {
+        conf += '\n';
+    }
+    conf += "\ninclude_if_exists = 'zenith.conf'\ninclude_if_exists = 'zenith_compute.conf'\n";
+    return conf;
+}
+
+}  // namespace zenith

@@ -1,0 +1,549 @@
+// Timeline against a model that is too simple to be wrong: the model keeps the changes of every
+// timeline in a list and plays them from the beginning for every question. Random records, on
+// random timelines (branches, branches of branches), asked at random LSNs.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "pageserver/layers/blob_keys.h"
+#include "pageserver/layers/fake_snapshot_for_test.h"
+#include "pageserver/layers/timeline.h"
+#include "pageserver/layers/wal_storage.h"
+
+namespace zenith {
+namespace {
+
+const Lsn kStart(4096);
+constexpr DatabaseKey kDatabases[] = {{1663, 5}, {1663, 6}, {1663, 7}, {4444, 5}, {4444, 6}};
+
+PageBuffer Filled(uint8_t fill) {
+    PageBuffer page;
+    page.fill(static_cast<std::byte>(fill));
+    return page;
+}
+
+struct ModelRef {
+    int timeline;
+    Lsn start;
+    Lsn end;
+    uint8_t flags;
+    DatabaseKey database;
+    bool operator==(const ModelRef&) const = default;
+};
+
+struct ModelPage {
+    std::optional<uint8_t> base;
+    Lsn base_lsn;
+    std::vector<ModelRef> records;
+};
+
+struct ModelState {
+    std::map<RelForkKey, BlockNumber> relations;
+    std::map<PageKey, ModelPage> pages;
+    std::set<DatabaseKey> databases;
+    std::map<std::string, std::pair<Lsn, std::string>> blobs;
+
+    void RemoveDatabase(const DatabaseKey& db) {
+        std::erase_if(relations, [&](const auto& r) { return Database(r.first.node) == db; });
+        std::erase_if(
+            pages, [&](const auto& p) { return !p.first.is_slru && Database(p.first.node) == db; });
+        blobs.erase(RelmapBlobKey(db));
+        blobs.erase(VersionFile(db));
+    }
+    static DatabaseKey Database(const RelFileNode& node) { return {node.spc, node.db}; }
+    static std::string VersionFile(const DatabaseKey& db) {
+        return "file/" + DatabaseDirectory(db) + "/PG_VERSION";
+    }
+};
+
+struct Op {
+    enum Kind {
+        kCreateDatabase,
+        kCloneDatabase,
+        kDropDatabase,
+        kDropTablespace,
+        kTruncate,
+        kDropRelation,
+        kCreateRelation,
+        kPut,
+        kImage,
+        kDropPage,
+        kPutBlob,
+        kDropBlob,
+    };
+    Kind kind;
+    DatabaseKey db{};
+    DatabaseKey source{};
+    PageKey page{};
+    uint8_t value = 0;
+    std::string key{};
+};
+
+struct ModelRecord {
+    Lsn start;
+    Lsn end;
+    std::vector<Op> ops;
+};
+
+struct ModelTimeline {
+    int parent = -1;
+    Lsn start;
+    std::vector<ModelRecord> records;
+};
+
+void Touch(ModelState* state, const RelForkKey& rel, BlockNumber blocks) {
+    auto [it, is_new] = state->relations.try_emplace(rel, blocks);
+    it->second = std::max(it->second, blocks);
+    if (rel.node.db != 0) {
+        state->databases.insert(ModelState::Database(rel.node));
+    }
+}
+
+void ApplyClone(const Op& op, const ModelState& before, Lsn end, ModelState* state) {
+    state->RemoveDatabase(op.db);
+    state->databases.insert(op.db);
+    auto translated = [&](RelFileNode node) { return RelFileNode{op.db.spc, op.db.db, node.rel}; };
+    for (const auto& [rel, blocks] : before.relations) {
+        if (ModelState::Database(rel.node) == op.source) {
+            state->relations[{translated(rel.node), rel.fork}] = blocks;
+        }
+    }
+    for (const auto& [key, page] : before.pages) {
+        if (!key.is_slru && ModelState::Database(key.node) == op.source) {
+            PageKey copy = key;
+            copy.node = translated(key.node);
+            state->pages[copy] = page;
+        }
+    }
+    auto copy_blob = [&](const std::string& from, const std::string& to) {
+        if (auto found = before.blobs.find(from); found != before.blobs.end()) {
+            state->blobs[to] = {end, found->second.second};
+        }
+    };
+    copy_blob(RelmapBlobKey(op.source), RelmapBlobKey(op.db));
+    copy_blob(ModelState::VersionFile(op.source), ModelState::VersionFile(op.db));
+}
+
+void ApplyOp(const Op& op, int timeline, const ModelRecord& record, const ModelState& before,
+             ModelState* state) {
+    const RelForkKey rel = op.page.relation();
+    switch (op.kind) {
+        case Op::kCreateDatabase:
+            state->databases.insert(op.db);
+            break;
+        case Op::kCloneDatabase:
+            ApplyClone(op, before, record.end, state);
+            break;
+        case Op::kDropDatabase:
+            state->RemoveDatabase(op.db);
+            state->databases.erase(op.db);
+            break;
+        case Op::kDropTablespace:
+            state->blobs.erase(TablespaceBlobKey(op.db.spc));
+            for (const DatabaseKey& db : std::set<DatabaseKey>(state->databases)) {
+                if (db.spc == op.db.spc) {
+                    state->RemoveDatabase(db);
+                    state->databases.erase(db);
+                }
+            }
+            break;
+        case Op::kTruncate:
+            if (auto found = state->relations.find(rel); found != state->relations.end()) {
+                found->second = std::min(found->second, op.page.block);
+                std::erase_if(state->pages, [&](const auto& p) {
+                    return !p.first.is_slru && p.first.relation() == rel &&
+                           p.first.block >= op.page.block;
+                });
+            }
+            break;
+        case Op::kDropRelation:
+            std::erase_if(state->relations,
+                          [&](const auto& r) { return r.first.node == rel.node; });
+            std::erase_if(state->pages, [&](const auto& p) {
+                return !p.first.is_slru && p.first.node == rel.node;
+            });
+            break;
+        case Op::kCreateRelation:
+            Touch(state, rel, 0);
+            break;
+        case Op::kPut: {
+            if (!op.page.is_slru) {
+                Touch(state, rel, op.page.block + 1);
+            }
+            ModelPage& page = state->pages[op.page];
+            ModelRef ref{timeline, record.start, record.end, op.value,
+                         ModelState::Database(op.page.is_slru ? RelFileNode{} : op.page.node)};
+            if (!page.records.empty() && page.records.back() == ref) {
+                break;
+            }
+            if ((op.value & kRefWillInit) != 0) {
+                page = ModelPage{};
+            }
+            page.records.push_back(ref);
+            break;
+        }
+        case Op::kImage:
+            if (!op.page.is_slru) {
+                Touch(state, rel, op.page.block + 1);
+            }
+            state->pages[op.page] = ModelPage{op.value, record.end, {}};
+            break;
+        case Op::kDropPage:
+            state->pages.erase(op.page);
+            break;
+        case Op::kPutBlob:
+            state->blobs[op.key] = {record.end, "v" + std::to_string(op.value)};
+            break;
+        case Op::kDropBlob:
+            state->blobs.erase(op.key);
+            break;
+    }
+}
+
+class Model {
+  public:
+    ModelState initial;
+    std::vector<ModelTimeline> timelines;
+
+    ModelState At(int timeline, Lsn at) const {
+        const ModelTimeline& t = timelines[timeline];
+        ModelState state = t.parent < 0 ? initial : At(t.parent, std::min(at, t.start));
+        for (const ModelRecord& record : t.records) {
+            if (record.end > at) {
+                break;
+            }
+            const ModelState before = state;
+            for (const Op& op : record.ops) {
+                ApplyOp(op, timeline, record, before, &state);
+            }
+        }
+        return state;
+    }
+    Lsn End(int timeline) const {
+        const ModelTimeline& t = timelines[timeline];
+        return t.records.empty() ? t.start : t.records.back().end;
+    }
+};
+
+class Runner {
+  public:
+    explicit Runner(uint32_t seed) : random_(seed) {
+        auto snapshot = std::make_unique<FakeSnapshot>(kStart);
+        for (const DatabaseKey& db : {kDatabases[0], kDatabases[3]}) {
+            snapshot->AddDatabase(db);
+            model_.initial.databases.insert(db);
+            for (Oid rel = 1; rel <= 3; rel++) {
+                RelForkKey key{{db.spc, db.db, rel}, Fork::kMain};
+                snapshot->AddRelation(key, 6);
+                model_.initial.relations[key] = 6;
+                for (BlockNumber block = 0; block < 6; block += 2) {
+                    uint8_t fill = static_cast<uint8_t>(10 * rel + block + 1);
+                    snapshot->AddPage(PageKey::Relation(key, block), Filled(fill));
+                    model_.initial.pages[PageKey::Relation(key, block)] = {fill, kStart, {}};
+                }
+            }
+            for (const std::string& blob : {RelmapBlobKey(db), ModelState::VersionFile(db)}) {
+                snapshot->AddBlob(blob, "initial");
+                model_.initial.blobs[blob] = {kStart, "initial"};
+            }
+        }
+        snapshot->AddSlruPage(SlruKind::kXact, 0, Filled(200));
+        model_.initial.pages[PageKey::Slru(SlruKind::kXact, 0)] = {200, kStart, {}};
+        model_.timelines.push_back(ModelTimeline{-1, kStart, {}});
+        timelines_.push_back(MakeTimeline(TimelineId::Random(), kStart, nullptr,
+                                          std::move(snapshot),
+                                          std::make_unique<WalStorage>("/none", kStart, nullptr)));
+    }
+
+    void Run(int steps) {
+        for (int step = 0; step < steps && !::testing::Test::HasFatalFailure(); step++) {
+            if (Chance(25) && timelines_.size() < 8) {
+                Branch();
+            }
+            WriteBatch(static_cast<int>(Pick(timelines_.size())));
+            if (Chance(8)) {
+                CheckSomewhere();
+            }
+        }
+        for (int i = 0; i < 20; i++) {
+            CheckSomewhere();
+        }
+    }
+
+  private:
+    uint32_t Pick(size_t n) { return static_cast<uint32_t>(random_() % n); }
+    bool Chance(uint32_t one_in) { return Pick(one_in) == 0; }
+
+    DatabaseKey AnyDatabase() { return kDatabases[Pick(std::size(kDatabases))]; }
+    RelForkKey AnyRelation() {
+        if (Chance(8)) {
+            return {{kGlobalTablespaceOid, 0, 1 + Pick(2)}, Fork::kMain};
+        }
+        DatabaseKey db = AnyDatabase();
+        return {{db.spc, db.db, 1 + Pick(4)}, Chance(4) ? Fork::kVm : Fork::kMain};
+    }
+    PageKey AnyPage() {
+        if (Chance(5)) {
+            return PageKey::Slru(Chance(2) ? SlruKind::kXact : SlruKind::kMultiMembers, Pick(4));
+        }
+        return PageKey::Relation(AnyRelation(), Chance(10) ? Pick(1000) : Pick(9));
+    }
+    std::string AnyBlob() {
+        switch (Pick(5)) {
+            case 0:
+                return RelmapBlobKey(AnyDatabase());
+            case 1:
+                return ModelState::VersionFile(AnyDatabase());
+            case 2:
+                return TwoPhaseBlobKey(Pick(3));
+            case 3:
+                return kClusterStateBlobKey;
+            default:
+                return RelmapBlobKey({kGlobalTablespaceOid, 0});
+        }
+    }
+
+    // What a record ends comes before what it makes, as Timeline asks for.
+    std::vector<Op> AnyOps() {
+        std::vector<Op> ops;
+        if (Chance(12)) {
+            std::set<DatabaseKey> used;
+            for (uint32_t i = 0; i <= Pick(2); i++) {
+                Op op{static_cast<Op::Kind>(Op::kCreateDatabase + Pick(3))};
+                op.db = AnyDatabase();
+                op.source = AnyDatabase();
+                bool senseless = op.kind == Op::kCloneDatabase && op.db == op.source;
+                if (used.insert(op.db).second && !senseless) {
+                    ops.push_back(op);
+                }
+            }
+        }
+        if (Chance(60)) {
+            ops.push_back(Op{Op::kDropTablespace, {4444, 0}});
+        }
+        for (int i = 0; Chance(5) && i < 3; i++) {
+            Op op{Chance(3) ? Op::kDropRelation : Op::kTruncate};
+            op.page = PageKey::Relation(AnyRelation(), Pick(8));
+            ops.push_back(op);
+        }
+        for (uint32_t i = Pick(5); i > 0; i--) {
+            Op op{Op::kPut};
+            op.page = AnyPage();
+            op.value = static_cast<uint8_t>(Pick(3) == 0 ? Pick(4) : Pick(2) * 2);
+            if (Chance(10)) {
+                op.kind = Op::kImage;
+            } else if (Chance(6)) {
+                op.kind = op.page.is_slru ? Op::kDropPage : Op::kCreateRelation;
+            }
+            ops.push_back(op);
+            if (Chance(8)) {
+                ops.push_back(op);
+            }
+        }
+        if (Chance(3)) {
+            Op op{Chance(3) ? Op::kDropBlob : Op::kPutBlob};
+            op.key = AnyBlob();
+            op.value = static_cast<uint8_t>(Pick(250));
+            ops.push_back(op);
+        }
+        return ops;
+    }
+
+    static void Play(Timeline& timeline, const Op& op) {
+        switch (op.kind) {
+            case Op::kCreateDatabase:
+                return timeline.CreateDatabase(op.db);
+            case Op::kCloneDatabase:
+                return timeline.CloneDatabase(op.db, op.source);
+            case Op::kDropDatabase:
+                return timeline.DropDatabase(op.db);
+            case Op::kDropTablespace:
+                return timeline.DropBlob(TablespaceBlobKey(op.db.spc));
+            case Op::kTruncate:
+                return timeline.TruncateRelation(op.page.relation(), op.page.block);
+            case Op::kDropRelation:
+                return timeline.DropRelation(op.page.node);
+            case Op::kCreateRelation:
+                return timeline.CreateRelation(op.page.relation());
+            case Op::kPut:
+                return timeline.PutRecord(op.page, op.value);
+            case Op::kImage:
+                return timeline.PutImage(op.page, Filled(op.value));
+            case Op::kDropPage:
+                return timeline.DropPage(op.page);
+            case Op::kPutBlob:
+                return timeline.PutBlob(op.key, "v" + std::to_string(op.value));
+            case Op::kDropBlob:
+                return timeline.DropBlob(op.key);
+        }
+    }
+
+    void WriteBatch(int index) {
+        Timeline& timeline = *timelines_[index];
+        timeline.BeginRecords();
+        for (uint32_t n = 1 + Pick(4); n > 0; n--) {
+            ModelRecord record;
+            record.start = model_.End(index) + 8 * Pick(3);
+            record.end = record.start + 8 + 8 * Pick(4);
+            record.ops = AnyOps();
+            timeline.StartRecord(record.start, record.end);
+            for (const Op& op : record.ops) {
+                Play(timeline, op);
+            }
+            model_.timelines[index].records.push_back(record);
+            if (Chance(10)) {
+                CheckAsWriter(index);
+            }
+        }
+        timeline.CommitRecords();
+        EXPECT_EQ(timeline.last_record_end(), model_.End(index));
+    }
+
+    void Branch() {
+        int parent = static_cast<int>(Pick(timelines_.size()));
+        Lsn at = Chance(3) ? model_.End(parent) : AnyLsn(parent);
+        at = std::min(at, model_.End(parent));
+        at.value -= at.value % 8;
+        std::shared_ptr<Timeline> parent_timeline = timelines_[parent];
+        auto wal = std::make_unique<WalStorage>("/none", at, &parent_timeline->wal());
+        timelines_.push_back(
+            MakeTimeline(TimelineId::Random(), at, parent_timeline, nullptr, std::move(wal)));
+        model_.timelines.push_back(ModelTimeline{parent, at, {}});
+    }
+
+    Lsn AnyLsn(int timeline) { return kStart + Pick(model_.End(timeline) - kStart + 40); }
+
+    void CheckPage(const PageKey& key, const ModelState& state, const Result<PageHistory>& actual) {
+        SCOPED_TRACE(key.ToString());
+        ASSERT_TRUE(actual.ok()) << actual.status().message();
+        auto found = state.pages.find(key);
+        if (found == state.pages.end()) {
+            EXPECT_FALSE(actual->exists());
+            return;
+        }
+        const ModelPage& expected = found->second;
+        ASSERT_EQ(actual->base.has_value(), expected.base.has_value());
+        if (expected.base) {
+            EXPECT_EQ(*actual->base, Filled(*expected.base));
+            EXPECT_EQ(actual->base_lsn, expected.base_lsn);
+        } else {
+            EXPECT_FALSE(actual->base_lsn.valid());
+        }
+        ASSERT_EQ(actual->records.size(), expected.records.size());
+        for (size_t i = 0; i < expected.records.size(); i++) {
+            const RecordRef& ref = actual->records[i];
+            const ModelRef& model = expected.records[i];
+            EXPECT_EQ(ref.wal, &timelines_[model.timeline]->wal());
+            EXPECT_EQ(ref.start, model.start);
+            EXPECT_EQ(ref.end, model.end);
+            EXPECT_EQ(ref.flags, model.flags);
+            EXPECT_EQ(ref.database, model.database);
+        }
+    }
+
+    static std::vector<BlockNumber> SlruPages(const ModelState& state, SlruKind kind) {
+        std::vector<BlockNumber> pages;
+        for (const auto& [key, page] : state.pages) {
+            if (key.is_slru && key.slru_kind() == kind) {
+                pages.push_back(key.block);
+            }
+        }
+        return pages;
+    }
+
+    void CheckAsWriter(int index) {
+        ModelState state = model_.At(index, kMaxLsn);
+        Timeline& timeline = *timelines_[index];
+        for (int i = 0; i < 10; i++) {
+            PageKey key = AnyPage();
+            CheckPage(key, state, timeline.WriterCollectPage(key));
+            RelForkKey rel = AnyRelation();
+            auto found = state.relations.find(rel);
+            auto size = timeline.WriterRelationSize(rel);
+            ASSERT_TRUE(size.ok());
+            EXPECT_EQ(*size,
+                      found == state.relations.end() ? std::nullopt : std::optional(found->second));
+        }
+        EXPECT_EQ(*timeline.WriterListSlruPages(SlruKind::kXact),
+                  SlruPages(state, SlruKind::kXact));
+    }
+
+    void CheckSomewhere() {
+        int index = static_cast<int>(Pick(timelines_.size()));
+        Lsn at = Chance(5) ? kMaxLsn : AnyLsn(index);
+        SCOPED_TRACE("timeline " + std::to_string(index) + " at " + at.ToString());
+        ModelState state = model_.At(index, at);
+        Timeline& timeline = *timelines_[index];
+
+        std::map<RelForkKey, BlockNumber> relations;
+        auto listed = timeline.ListRelations(at);
+        ASSERT_TRUE(listed.ok());
+        for (const RelationEntry& entry : *listed) {
+            EXPECT_TRUE(relations.emplace(entry.rel, entry.blocks).second);
+        }
+        EXPECT_EQ(relations, state.relations);
+        for (const auto& [rel, blocks] : state.relations) {
+            EXPECT_EQ(*timeline.RelationSize(rel, at), blocks) << rel.ToString();
+        }
+        EXPECT_EQ(*timeline.ListDatabases(at),
+                  std::vector<DatabaseKey>(state.databases.begin(), state.databases.end()));
+        for (SlruKind kind : kSlruKinds) {
+            EXPECT_EQ(*timeline.ListSlruPages(kind, at), SlruPages(state, kind));
+        }
+        for (const std::string& prefix :
+             {std::string(""), std::string("relmap/"), std::string("file/base/"),
+              std::string("file/pg_tblspc/4444/"), std::string("file/base/6/PG_V"),
+              std::string("twophase/"), std::string("none")}) {
+            std::map<std::string, std::string> expected;
+            for (const auto& [key, version] : state.blobs) {
+                if (key.starts_with(prefix)) {
+                    expected[key] = version.second;
+                }
+            }
+            EXPECT_EQ(*timeline.ListBlobs(prefix, at), expected) << prefix;
+        }
+        for (int i = 0; i < 10; i++) {
+            std::string key = AnyBlob();
+            auto found = state.blobs.find(key);
+            auto blob = timeline.GetVersionedBlob(key, at);
+            ASSERT_TRUE(blob.ok());
+            ASSERT_EQ(blob->has_value(), found != state.blobs.end()) << key;
+            if (blob->has_value()) {
+                EXPECT_EQ((*blob)->lsn, found->second.first) << key;
+                EXPECT_EQ((*blob)->value, found->second.second) << key;
+            }
+        }
+        for (const auto& [key, page] : state.pages) {
+            CheckPage(key, state, timeline.CollectPage(key, at));
+        }
+        for (int i = 0; i < 30; i++) {
+            PageKey key = AnyPage();
+            CheckPage(key, state, timeline.CollectPage(key, at));
+            RelForkKey rel = AnyRelation();
+            auto found = state.relations.find(rel);
+            EXPECT_EQ(*timeline.RelationSize(rel, at),
+                      found == state.relations.end() ? std::nullopt : std::optional(found->second));
+        }
+    }
+
+    std::mt19937 random_;
+    Model model_;
+    std::vector<std::shared_ptr<Timeline>> timelines_;
+};
+
+TEST(TimelineModel, RandomHistoriesAgree) {
+    for (uint32_t seed = 1; seed <= 40; seed++) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        Runner(seed).Run(150);
+        if (::testing::Test::HasFailure()) {
+            return;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace zenith

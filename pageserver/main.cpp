@@ -1,0 +1,224 @@
+// The page server program: reads the configuration, wires the stages together, waits for a signal.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <string>
+
+#include "common/base/log.h"
+#include "common/base/posix_file.h"
+#include "common/repo/repository.h"
+#include "pageserver/page_service/page_service.h"
+#include "pageserver/reconstruct/page_reconstructor.h"
+#include "pageserver/redo/redo_process_pool.h"
+#include "pageserver/timelines/import_cluster.h"
+#include "pageserver/timelines/timeline_manager.h"
+
+namespace zenith {
+namespace {
+
+struct Options {
+    std::string repository;
+    std::string listen_address;
+    int listen_port = -1;  // -1: config.json's
+    std::string socket_directory;
+    std::string log_file;
+    std::string redo_library = "zenith";
+    int redo_processes = 2;
+    int page_cache_mb = 128;
+    // import
+    std::string pgdata;
+    std::string timeline;
+};
+
+// The pid file, locked for as long as the page server runs: no second one on this repository.
+class PidFile {
+  public:
+    static Result<PidFile> Acquire(const std::string& path) {
+        while (true) {
+            ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT));
+            if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+                if (errno == EWOULDBLOCK) {
+                    auto pid = ReadWholeFile(path);
+                    std::string who = pid.ok() ? pid->substr(0, pid->find('\n')) : "";
+                    return Status::Refused("another page server" +
+                                               (who.empty() ? "" : " (pid " + who + ")") +
+                                               " serves this repository",
+                                           "Use \"zenith stop\" to stop it.");
+                }
+                return ErrnoStatus("lock file", path, errno);
+            }
+            // The one before may have removed the file between our open and our lock.
+            struct stat ours;
+            struct stat current;
+            if (fstat(fd.get(), &ours) != 0 || stat(path.c_str(), &current) != 0 ||
+                ours.st_ino != current.st_ino || ours.st_dev != current.st_dev) {
+                continue;
+            }
+            if (ftruncate(fd.get(), 0) != 0) {
+                return ErrnoStatus("truncate file", path, errno);
+            }
+            const std::string text = std::to_string(getpid()) + "\n";
+            ZENITH_RETURN_IF_ERROR(WriteAllAt(
+                fd.get(), path, 0, std::as_bytes(std::span(text.data(), text.size()))));
+            return PidFile(path, std::move(fd));
+        }
+    }
+    PidFile(PidFile&&) = default;
+    ~PidFile() {
+        if (fd_.valid()) {
+            unlink(path_.c_str());
+        }
+    }
+
+  private:
+    PidFile(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+    std::string path_;
+    UniqueFd fd_;
+};
+
+// Many timelines, many segments, many connections.
+void RaiseFileLimit() {
+    rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+            spdlog::warn("could not raise the limit of open files");
+        }
+    }
+}
+
+Status Serve(const Options& options, const sigset_t& stop_signals) {
+    const Repository repository(options.repository);
+    ZENITH_ASSIGN_OR_RETURN(RepoConfig config, repository.ReadConfig());
+    ZENITH_ASSIGN_OR_RETURN(PidFile pid_file, PidFile::Acquire(repository.PageServerPidPath()));
+    InitLog(options.log_file);
+    RaiseFileLimit();
+    ZENITH_RETURN_IF_ERROR(repository.RemoveLeftovers());
+
+    RedoPoolOptions redo;
+    redo.process.pg_bin_dir = config.pg_bindir;
+    redo.process.work_dir = repository.RedoDirectory();
+    redo.process.library = options.redo_library;
+    redo.processes = options.redo_processes;
+    RedoProcessPool pool(redo);
+    PageReconstructor reconstructor(pool, static_cast<size_t>(options.page_cache_mb) << 20);
+    ZENITH_ASSIGN_OR_RETURN(std::unique_ptr<TimelineManager> manager,
+                            TimelineManager::Open(repository));
+
+    PageServiceOptions service_options;
+    service_options.listen_address =
+        options.listen_address.empty() ? config.listen_address : options.listen_address;
+    service_options.listen_port =
+        options.listen_port >= 0 ? options.listen_port : config.listen_port;
+    if (options.socket_directory.empty()) {
+        ZENITH_RETURN_IF_ERROR(repository.EnsureSocketDirectory());
+        service_options.socket_directory = repository.SocketDirectory();
+    } else {
+        service_options.socket_directory = options.socket_directory;
+    }
+    PageService service(service_options, repository, *manager, reconstructor);
+    ZENITH_RETURN_IF_ERROR(service.Start());
+    if (service.port() != 0) {
+        ZENITH_RETURN_IF_ERROR(ReplaceFileAtomically(repository.PageServerPortPath(),
+                                                     std::to_string(service.port()) + "\n"));
+    }
+    spdlog::info("page server: serving repository {}", repository.path());
+
+    int signal_number = 0;
+    while (sigwait(&stop_signals, &signal_number) != 0) {
+    }
+    spdlog::info("page server: stopping on signal {}", signal_number);
+    // First the manager: it wakes whoever waits for a compute inside a command.
+    manager->Shutdown();
+    service.Stop();
+    pool.Shutdown();
+    unlink(repository.PageServerPortPath().c_str());
+    spdlog::info("page server: stopped");
+    return Status::Ok();
+}
+
+Status Import(const Options& options) {
+    std::optional<TimelineId> id = TimelineId::Parse(options.timeline);
+    if (!id.has_value()) {
+        return Status::InvalidArgument("\"" + options.timeline + "\" is not a timeline id",
+                                       "Give 32 hexadecimal digits.");
+    }
+    return ImportCluster(Repository(options.repository), options.pgdata, *id);
+}
+
+int Run(int argc, char** argv) {
+    Options options;
+    CLI::App app("The Zenith page server: keeps the history of PostgreSQL clusters and serves "
+                 "pages of any branch at any LSN.");
+    auto add_repository = [&options](CLI::App& to) {
+        to.add_option("--repo-dir", options.repository, "the repository (a .zenith directory)");
+    };
+    add_repository(app);
+    app.add_option("--listen-address", options.listen_address,
+                   "TCP address instead of config.json's");
+    app.add_option("--listen-port", options.listen_port,
+                   "TCP port instead of config.json's; 0 lets the kernel choose")
+        ->check(CLI::Range(0, 65535));
+    app.add_option("--listen-socket-dir", options.socket_directory,
+                   "directory of the Unix socket instead of the repository's");
+    app.add_option("--log-file", options.log_file, "where to log; default: standard error");
+    app.add_option("--redo-processes", options.redo_processes, "PostgreSQL processes for redo")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    app.add_option("--redo-library", options.redo_library,
+                   "library that redo processes preload; a path when it is not installed")
+        ->capture_default_str();
+    app.add_option("--page-cache-mb", options.page_cache_mb, "memory for rebuilt pages")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.require_subcommand(0, 1);
+
+    CLI::App* import = app.add_subcommand(
+        "import", "load a cleanly shut down PostgreSQL 15 data directory as a root timeline");
+    add_repository(*import);
+    import->add_option("--pgdata", options.pgdata, "the data directory; it is only read")
+        ->required();
+    import->add_option("--timeline", options.timeline, "id of the new timeline")->required();
+    CLI11_PARSE(app, argc, argv);
+
+    Status status;
+    if (options.repository.empty()) {
+        status = Status::InvalidArgument("no repository given", "Add --repo-dir DIRECTORY.");
+    } else if (import->parsed()) {
+        status = Import(options);
+    } else {
+        // Blocked before any thread starts, so that only sigwait() takes them.
+        sigset_t stop_signals;
+        sigemptyset(&stop_signals);
+        sigaddset(&stop_signals, SIGTERM);
+        sigaddset(&stop_signals, SIGINT);
+        pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+        signal(SIGPIPE, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        status = Serve(options, stop_signals);
+    }
+    if (!status.ok()) {
+        std::fprintf(stderr, "pageserver: error: %s\n", status.message().c_str());
+        if (!status.hint().empty()) {
+            std::fprintf(stderr, "pageserver: hint: %s\n", status.hint().c_str());
+        }
+        return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace zenith
+
+int main(int argc, char** argv) {
+    // Nothing of a repository is for others to read.
+    umask(077);
+    return zenith::Run(argc, argv);
+}

@@ -1,0 +1,196 @@
+#include "pageserver/page_service/command_handler.h"
+
+#include "common/base/log.h"
+#include "pageserver/page_service/copy_out_sink.h"
+
+namespace zenith {
+
+namespace {
+
+std::vector<std::string> ColumnsOf(CommandKind kind) {
+    switch (kind) {
+        case CommandKind::kStatus:
+        case CommandKind::kTimelineInfo:
+            return {"name", "value"};
+        case CommandKind::kBranchList:
+            return {"name",     "timeline",   "ancestor", "ancestor_lsn",
+                    "last_lsn", "created_at", "running"};
+        case CommandKind::kBranchCreate:
+            return {"name", "timeline", "ancestor", "lsn"};
+        case CommandKind::kTagList:
+        case CommandKind::kTagCreate:
+            return {"name", "timeline", "lsn"};
+        case CommandKind::kTimelineList:
+            return {"timeline", "ancestor", "ancestor_lsn", "created_at", "term",
+                    "loaded",   "last_lsn", "flush_lsn",    "running",    "error"};
+        case CommandKind::kBranchDelete:
+        case CommandKind::kTagDelete:
+        case CommandKind::kPagestream:
+        case CommandKind::kBaseBackup:
+        case CommandKind::kCallMeMaybe:
+        case CommandKind::kIgnored:
+            return {};
+    }
+    return {};
+}
+
+class CommandStatement : public WireStatement {
+  public:
+    CommandStatement(CommandHandler& handler, Command command)
+        : handler_(handler), command_(std::move(command)), columns_(ColumnsOf(command_.kind)) {}
+    const std::vector<std::string>& columns() const override { return columns_; }
+    Status Execute(WireSession& session) override { return handler_.Execute(command_, session); }
+
+  private:
+    CommandHandler& handler_;
+    Command command_;
+    std::vector<std::string> columns_;
+};
+
+std::optional<std::string> TextOrNull(const std::string& text) {
+    return text.empty() ? std::nullopt : std::optional(text);
+}
+
+}  // namespace
+
+CommandHandler::CommandHandler(const Repository& repository, TimelineManager& manager,
+                               PageReconstructor& reconstructor, BaseBackupFunction base_backup,
+                               StatusFunction process_status, int wait_lsn_timeout_ms)
+    : manager_(manager),
+      reconstructor_(reconstructor),
+      base_backup_(std::move(base_backup)),
+      process_status_(std::move(process_status)),
+      wait_lsn_timeout_ms_(wait_lsn_timeout_ms),
+      refs_(repository, manager) {}
+
+Result<std::shared_ptr<WireStatement>> CommandHandler::Prepare(std::string_view query) {
+    ZENITH_ASSIGN_OR_RETURN(std::optional<Command> command, ParseCommand(query));
+    if (!command) {
+        return std::shared_ptr<WireStatement>();
+    }
+    return std::shared_ptr<WireStatement>(
+        std::make_shared<CommandStatement>(*this, *std::move(command)));
+}
+
+Status CommandHandler::Execute(const Command& command, WireSession& session) {
+    switch (command.kind) {
+        case CommandKind::kStatus:
+            return ExecuteStatus(session);
+        case CommandKind::kPagestream:
+            return ExecutePagestream(command, session);
+        case CommandKind::kBaseBackup:
+            return ExecuteBaseBackup(command, session);
+        case CommandKind::kCallMeMaybe:
+            session.SetTag("CALLMEMAYBE");
+            return manager_.CallMeMaybe(command.timeline, command.term, command.connstr);
+        case CommandKind::kBranchList:
+            return refs_.ListBranches(session);
+        case CommandKind::kBranchCreate:
+            return refs_.CreateBranch(command.name, command.point, session);
+        case CommandKind::kBranchDelete:
+            session.SetTag("BRANCH_DELETE");
+            return refs_.DeleteBranch(command.name);
+        case CommandKind::kTagList:
+            return refs_.ListTags(session);
+        case CommandKind::kTagCreate:
+            return refs_.CreateTag(command.name, command.point, session);
+        case CommandKind::kTagDelete:
+            session.SetTag("TAG_DELETE");
+            return refs_.DeleteTag(command.name);
+        case CommandKind::kTimelineList:
+            return ExecuteTimelineList(session);
+        case CommandKind::kTimelineInfo:
+            return ExecuteTimelineInfo(command, session);
+        case CommandKind::kIgnored:
+            session.SetTag(command.tag);
+            return Status::Ok();
+    }
+    return Status::Internal("command without code");
+}
+
+Status CommandHandler::ExecuteStatus(WireSession& session) {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineInfo> infos, manager_.List());
+    size_t loaded = 0;
+    size_t running = 0;
+    for (const TimelineInfo& info : infos) {
+        loaded += info.loaded ? 1 : 0;
+        running += info.receiving ? 1 : 0;
+    }
+    auto add = [&session](const char* name, std::string value) {
+        session.AddRow({name, std::move(value)});
+    };
+    for (auto& [name, value] : process_status_()) {
+        add(name.c_str(), std::move(value));
+    }
+    add("system_identifier", std::to_string(manager_.config().system_identifier));
+    add("timelines", std::to_string(infos.size()));
+    add("timelines_loaded", std::to_string(loaded));
+    add("computes_running", std::to_string(running));
+    add("page_requests", std::to_string(counters_.requests.load()));
+    add("page_batches", std::to_string(counters_.batches.load()));
+    add("pages_served", std::to_string(counters_.pages.load()));
+    add("page_failures", std::to_string(counters_.failures.load()));
+    return Status::Ok();
+}
+
+Status CommandHandler::ExecuteBaseBackup(const Command& command, WireSession& session) {
+    CopyOutSink sink(session);
+    Status status = base_backup_(command.timeline, command.lsn, sink);
+    if (status.ok()) {
+        status = sink.Finish();
+    }
+    if (status.ok()) {
+        spdlog::info("page service: sent a base backup of timeline {} {}",
+                     command.timeline.ToString(),
+                     command.lsn ? "at " + command.lsn->ToString() : "at its tip");
+    } else {
+        spdlog::info("page service: base backup of timeline {} failed: {}",
+                     command.timeline.ToString(), status.message());
+    }
+    return status;
+}
+
+Status CommandHandler::ExecutePagestream(const Command& command, WireSession& session) {
+    ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, manager_.Get(command.timeline));
+    return PagestreamHandler(std::move(timeline), reconstructor_, counters_, wait_lsn_timeout_ms_)
+        .Serve(session);
+}
+
+Status CommandHandler::ExecuteTimelineList(WireSession& session) {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineInfo> infos, manager_.List());
+    for (const TimelineInfo& info : infos) {
+        session.AddRow({info.file.id.ToString(), IdText(info.file.ancestor),
+                        LsnText(info.file.ancestor_lsn), TimeText(info.file.created_at),
+                        std::to_string(info.file.term), BoolText(info.loaded),
+                        LsnText(info.last_record_end), LsnText(info.flush_lsn),
+                        BoolText(info.receiving), TextOrNull(info.ingest_error)});
+    }
+    return Status::Ok();
+}
+
+Status CommandHandler::ExecuteTimelineInfo(const Command& command, WireSession& session) {
+    // Loads it, so that the LSNs are known.
+    ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, manager_.Get(command.timeline));
+    ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineInfo> infos, manager_.List());
+    for (const TimelineInfo& info : infos) {
+        if (info.file.id != command.timeline) {
+            continue;
+        }
+        session.AddRow({"timeline", info.file.id.ToString()});
+        session.AddRow({"ancestor", IdText(info.file.ancestor)});
+        session.AddRow({"ancestor_lsn", LsnText(info.file.ancestor_lsn)});
+        session.AddRow({"created_at", TimeText(info.file.created_at)});
+        session.AddRow({"term", std::to_string(info.file.term)});
+        session.AddRow({"start_lsn", LsnText(timeline->start_lsn())});
+        session.AddRow({"last_lsn", LsnText(timeline->last_record_end())});
+        session.AddRow({"flush_lsn", LsnText(info.flush_lsn)});
+        session.AddRow({"compute", TextOrNull(info.file.compute_connstr)});
+        session.AddRow({"running", BoolText(info.receiving)});
+        session.AddRow({"error", TextOrNull(info.ingest_error)});
+        return Status::Ok();
+    }
+    return Status::NotFound("timeline " + command.timeline.ToString() + " does not exist",
+                            "timeline_list shows the timelines.");
+}
+
+}  // namespace zenith

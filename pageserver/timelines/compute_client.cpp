@@ -1,0 +1,54 @@
+#include "pageserver/timelines/compute_client.h"
+
+#include <libpq-fe.h>
+
+#include "common/pqclient/pq_connection.h"
+#include "pageserver/wal_receiver/compute_wal_source.h"
+
+namespace zenith {
+
+namespace {
+constexpr int kProbeTimeoutMs = 3000;
+}  // namespace
+
+ComputeLiveness ProbeCompute(const std::string& connstr, const TimelineId& timeline, uint64_t term,
+                             int wake_fd) {
+    // A replication connection: it needs no database and no free max_connections slot.
+    auto full = ConnstrWith(connstr, {{"replication", "true"},
+                                      {"application_name", "zenith_probe"},
+                                      {"connect_timeout", "3"}});
+    if (!full.ok()) {
+        return ComputeLiveness::kGone;
+    }
+    auto connection = PqConnection::Connect(*full, kProbeTimeoutMs, wake_fd);
+    if (!connection.ok()) {
+        return PQping(full->c_str()) == PQPING_REJECT ? ComputeLiveness::kBusy
+                                                      : ComputeLiveness::kGone;
+    }
+    return VerifyCompute(*connection, timeline, term, kProbeTimeoutMs).ok()
+               ? ComputeLiveness::kLives
+               : ComputeLiveness::kGone;
+}
+
+Result<Lsn> FlushCompute(const std::string& connstr, int timeout_ms, int wake_fd) {
+    ZENITH_ASSIGN_OR_RETURN(
+        std::string full,
+        ConnstrWith(connstr, {{"dbname", "postgres"},
+                              {"application_name", "zenith_branch"},
+                              {"options",
+                               "-c synchronous_commit=on -c default_transaction_read_only=off"}}));
+    ZENITH_ASSIGN_OR_RETURN(PqConnection connection,
+                            PqConnection::Connect(full, timeout_ms, wake_fd));
+    ZENITH_ASSIGN_OR_RETURN(
+        PqRows rows,
+        connection.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'zenith', 'branch')",
+                         timeout_ms));
+    ZENITH_ASSIGN_OR_RETURN(std::string text, rows.SingleValue());
+    auto lsn = Lsn::Parse(text);
+    if (!lsn.has_value()) {
+        return Status::Corruption("the compute answered \"" + text + "\" instead of an LSN");
+    }
+    return *lsn;
+}
+
+}  // namespace zenith

@@ -1,0 +1,533 @@
+#include "pageserver/timelines/timeline_manager.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "pageserver/layers/blob_keys.h"
+#include "pageserver/layers/wal_storage.h"
+#include "pageserver/testing/wal_builder.h"
+#include "pageserver/timelines/compute_access.h"
+#include "pageserver/timelines/import_cluster.h"
+#include "pageserver/timelines/loaded_timeline.h"
+#include "pageserver/timelines/small_cluster_for_test.h"
+#include "pageserver/wal_receiver/scripted_wal_source.h"
+
+namespace zenith {
+namespace {
+
+const RelForkKey kRelation{{kDefaultTablespaceOid, 5, 16384}, Fork::kMain};
+
+// Computes by connection string: which live, and what they stream.
+class FakeComputes {
+  public:
+    ScriptedCompute& At(const std::string& connstr) {
+        std::lock_guard lock(mutex_);
+        return computes_[connstr];
+    }
+    void SetLiveness(const std::string& connstr, ComputeLiveness liveness) {
+        std::lock_guard lock(mutex_);
+        liveness_[connstr] = liveness;
+    }
+    void SetFlush(std::function<Result<Lsn>()> flush) {
+        std::lock_guard lock(mutex_);
+        flush_ = std::move(flush);
+    }
+
+    ComputeAccess Access() {
+        ComputeAccess access;
+        access.connect = [this](const WalSourceTarget& target, int wake_fd) {
+            return At(target.connstr).Connector()(target, wake_fd);
+        };
+        access.probe = [this](const std::string& connstr, const TimelineId&, uint64_t, int) {
+            std::lock_guard lock(mutex_);
+            auto found = liveness_.find(connstr);
+            return found == liveness_.end() ? ComputeLiveness::kGone : found->second;
+        };
+        access.flush = [this](const std::string&, int, int) -> Result<Lsn> {
+            std::function<Result<Lsn>()> flush;
+            {
+                std::lock_guard lock(mutex_);
+                flush = flush_;
+            }
+            return flush ? flush() : Result<Lsn>(Status::Unavailable("nobody there"));
+        };
+        return access;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::map<std::string, ScriptedCompute> computes_;
+    std::map<std::string, ComputeLiveness> liveness_;
+    std::function<Result<Lsn>()> flush_;
+};
+
+class TimelineManagerTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        root_ = TimelineId::Random();
+        Status status = ImportCluster(repository_, cluster_.pgdata(), root_);
+        ASSERT_TRUE(status.ok()) << status.message();
+        Open();
+    }
+    // As after a restart of the page server.
+    void Open() {
+        manager_.reset();
+        auto manager = OpenTimelineManager(repository_, computes_.Access());
+        ASSERT_TRUE(manager.ok()) << manager.status().message();
+        manager_ = *std::move(manager);
+    }
+
+    uint64_t Grant(const TimelineId& id) {
+        auto grant = manager_->GrantWriter(id);
+        EXPECT_TRUE(grant.ok()) << grant.status().message();
+        return grant.ok() ? grant->term : 0;
+    }
+    // A compute that takes over `id` and calls from `connstr`.
+    void RunCompute(const TimelineId& id, const std::string& connstr) {
+        uint64_t term = Grant(id);
+        computes_.SetLiveness(connstr, ComputeLiveness::kLives);
+        ASSERT_TRUE(manager_->CallMeMaybe(id, term, connstr).ok());
+    }
+    // The compute has flushed what is in the builder; returns when it is ingested.
+    void Deliver(const TimelineId& id, const std::string& connstr, const WalBuilder& builder) {
+        computes_.At(connstr).SetStream(builder.start(), builder.stream());
+        auto timeline = manager_->Get(id);
+        ASSERT_TRUE(timeline.ok());
+        ASSERT_TRUE((*timeline)->WaitForLsn(builder.position(), 20000).ok());
+    }
+    WalBuilder BuilderAt(const TimelineId& id) {
+        auto state = manager_->StateAt(id, std::nullopt);
+        EXPECT_TRUE(state.ok()) << state.status().message();
+        return WalBuilder(state->record_end, SmallCluster::kSystemIdentifier, state->record_start);
+    }
+    static WalBuilder::Placed Extend(WalBuilder* builder, BlockNumber block, uint32_t xid = 1000) {
+        WalRecordSpec spec;
+        spec.rmgr = Rmgr::kHeap;
+        spec.xid = xid;
+        spec.info = 0x80;  // XLOG_HEAP_INIT_PAGE | XLOG_HEAP_INSERT
+        spec.main_data = std::string(3, '\0');
+        spec.blocks.push_back({.id = 0, .rel = kRelation, .block = block, .will_init = true,
+                               .data = "tuple"});
+        return builder->Append(spec);
+    }
+    std::optional<BlockNumber> SizeAt(const TimelineId& id, Lsn at) {
+        auto timeline = manager_->Get(id);
+        EXPECT_TRUE(timeline.ok()) << timeline.status().message();
+        auto size = (*timeline)->RelationSize(kRelation, at);
+        EXPECT_TRUE(size.ok()) << size.status().message();
+        return *size;
+    }
+
+    TimelineInfo InfoOf(const TimelineId& id) {
+        auto list = manager_->List();
+        EXPECT_TRUE(list.ok());
+        for (const TimelineInfo& info : *list) {
+            if (info.file.id == id) {
+                return info;
+            }
+        }
+        ADD_FAILURE() << "not listed: " << id.ToString();
+        return {};
+    }
+
+    SmallCluster cluster_;
+    Repository repository_{cluster_.repository_path()};
+    FakeComputes computes_;
+    TimelineId root_;
+    std::unique_ptr<TimelineManager> manager_;
+};
+
+TEST_F(TimelineManagerTest, ImportedRootHasItsState) {
+    auto timeline = manager_->Get(root_);
+    ASSERT_TRUE(timeline.ok()) << timeline.status().message();
+    EXPECT_EQ((*timeline)->start_lsn(), cluster_.end());
+    EXPECT_EQ((*timeline)->last_record_end(), cluster_.end());
+    auto state = manager_->StateAt(root_, std::nullopt);
+    ASSERT_TRUE(state.ok()) << state.status().message();
+    EXPECT_EQ(state->record_end, cluster_.end());
+    EXPECT_EQ(state->record_start, cluster_.checkpoint_start());
+    EXPECT_EQ(state->next_xid, 740u);
+    EXPECT_EQ(state->next_oid, 16384u);
+    auto size = (*timeline)->RelationSize({{1663, 5, 1259}, Fork::kMain}, cluster_.end());
+    ASSERT_TRUE(size.ok());
+    EXPECT_EQ(*size, 3u);
+    // The bytes before the start, for the first WAL page of a compute.
+    std::vector<std::byte> header(8);
+    ASSERT_TRUE((*timeline)->wal().Read(Lsn(cluster_.end().value / 8192 * 8192), header).ok());
+    EXPECT_EQ(header[0], std::byte{0x10});
+    EXPECT_EQ(header[1], std::byte{0xD1});
+    EXPECT_EQ(manager_->Get(TimelineId::Random()).status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(manager_->StateAt(root_, cluster_.end() + 8).status().code(), StatusCode::kNotFound);
+    EXPECT_FALSE(manager_->StateAt(root_, cluster_.end() - 8).ok());
+}
+
+TEST_F(TimelineManagerTest, TermsOnlyGrowAndSurviveRestarts) {
+    EXPECT_EQ(Grant(root_), 1u);
+    EXPECT_EQ(Grant(root_), 2u) << "the first compute never called";
+    Open();
+    EXPECT_EQ(Grant(root_), 3u);
+    EXPECT_EQ(repository_.ReadTimeline(root_)->term, 3u);
+    EXPECT_EQ(manager_->CallMeMaybe(root_, 2, "port=1").code(), StatusCode::kRefused);
+    EXPECT_EQ(manager_->CallMeMaybe(root_, 4, "port=1").code(), StatusCode::kRefused);
+    EXPECT_EQ(manager_->CallMeMaybe(root_, 3, "not a connstr").code(),
+              StatusCode::kInvalidArgument);
+}
+
+TEST_F(TimelineManagerTest, ReceivesFromTheComputeThatCalled) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    for (BlockNumber block = 0; block < 10; block++) {
+        Extend(&builder, block, 1000 + block);
+    }
+    Deliver(root_, "port=1", builder);
+    EXPECT_EQ(SizeAt(root_, builder.position()), 10u);
+    auto list = manager_->List();
+    ASSERT_TRUE(list.ok());
+    ASSERT_EQ(list->size(), 1u);
+    EXPECT_TRUE((*list)[0].receiving);
+    EXPECT_EQ((*list)[0].flush_lsn, builder.position());
+    EXPECT_EQ((*list)[0].file.compute_connstr, "port=1");
+
+    // The same call again keeps the stream; a new address starts another.
+    EXPECT_TRUE(manager_->CallMeMaybe(root_, 1, "port=1").ok());
+    EXPECT_TRUE(computes_.At("port=1").WaitFor(
+        [](const ScriptedCompute& c) { return c.connects() == 1; }));
+    EXPECT_TRUE(manager_->CallMeMaybe(root_, 1, "port=2").ok());
+    Extend(&builder, 10);
+    Deliver(root_, "port=2", builder);
+    EXPECT_EQ(computes_.At("port=2").starts().front(), (*list)[0].flush_lsn);
+
+    // After a restart everything is there again, and the state is exact.
+    Open();
+    auto state = manager_->StateAt(root_, std::nullopt);
+    ASSERT_TRUE(state.ok());
+    EXPECT_EQ(state->record_end, builder.position());
+    EXPECT_EQ(state->record_start, builder.prev());
+    EXPECT_EQ(state->next_xid, 1010u);
+    EXPECT_EQ(SizeAt(root_, builder.position()), 11u);
+}
+
+TEST_F(TimelineManagerTest, SecondWriterIsRefusedWhileTheFirstLives) {
+    RunCompute(root_, "port=1");
+    auto refused = manager_->GrantWriter(root_);
+    EXPECT_EQ(refused.status().code(), StatusCode::kRefused);
+    EXPECT_FALSE(refused.status().hint().empty());
+    EXPECT_EQ(repository_.ReadTimeline(root_)->term, 1u);
+    // Also when it is only known from timeline.json.
+    Open();
+    EXPECT_EQ(manager_->GrantWriter(root_).status().code(), StatusCode::kRefused);
+    computes_.SetLiveness("port=1", ComputeLiveness::kBusy);
+    EXPECT_EQ(manager_->GrantWriter(root_).status().code(), StatusCode::kRefused);
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    EXPECT_EQ(Grant(root_), 2u);
+    EXPECT_TRUE(repository_.ReadTimeline(root_)->compute_connstr.empty());
+}
+
+// A compute was killed in the middle of a record: the next one starts at the last whole one, and
+// nothing of the torn record is left behind it.
+TEST_F(TimelineManagerTest, NextWriterStartsAtTheLastWholeRecord) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    Extend(&builder, 0);
+    Deliver(root_, "port=1", builder);
+    Lsn whole = builder.position();
+    WalRecordSpec big;
+    big.rmgr = Rmgr::kLogicalMsg;
+    big.main_data.assign(20000, 'x');
+    builder.AppendTorn(big, 15000);
+    computes_.At("port=1").BreakOnceAt(builder.position());
+    computes_.At("port=1").SetConnectError(Status::Unavailable("connection refused"));
+    computes_.At("port=1").SetStream(builder.start(), builder.stream());
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    ASSERT_TRUE(computes_.At("port=1").WaitFor(
+        [](const ScriptedCompute& c) { return c.connects() >= 2; }));
+
+    auto grant = manager_->GrantWriter(root_);
+    ASSERT_TRUE(grant.ok()) << grant.status().message();
+    EXPECT_EQ(grant->term, 2u);
+    EXPECT_EQ(grant->state.record_end, whole);
+    auto timeline = manager_->Get(root_);
+    std::vector<std::byte> tail(8000);
+    ASSERT_TRUE((*timeline)->wal().Read(whole, tail).ok());
+    for (std::byte b : tail) {
+        ASSERT_EQ(b, std::byte{0});
+    }
+    EXPECT_EQ(manager_->CallMeMaybe(root_, 1, "port=1").code(), StatusCode::kRefused);
+}
+
+TEST_F(TimelineManagerTest, BranchSeesThePastOnly) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    WalBuilder::Placed first = Extend(&builder, 0);
+    Extend(&builder, 1);
+    Deliver(root_, "port=1", builder);
+    Lsn tip = builder.position();
+    computes_.SetFlush([&] { return Result<Lsn>(tip); });
+
+    auto branch = manager_->CreateTimeline({root_, std::nullopt});
+    ASSERT_TRUE(branch.ok()) << branch.status().message();
+    EXPECT_EQ(branch->ancestor, root_);
+    EXPECT_EQ(branch->ancestor_lsn, tip);
+    // Between two records: rounded down.
+    auto early = manager_->CreateTimeline({root_, first.end + 16});
+    ASSERT_TRUE(early.ok()) << early.status().message();
+    EXPECT_EQ(early->ancestor_lsn, first.end);
+
+    Extend(&builder, 2);
+    Deliver(root_, "port=1", builder);
+    EXPECT_EQ(SizeAt(root_, kMaxLsn), 3u);
+    EXPECT_EQ(SizeAt(branch->id, kMaxLsn), 2u);
+    EXPECT_EQ(SizeAt(early->id, kMaxLsn), 1u);
+
+    // Two siblings and a grandchild write their own histories at the same LSNs.
+    RunCompute(branch->id, "port=2");
+    WalBuilder on_branch = BuilderAt(branch->id);
+    EXPECT_EQ(on_branch.start(), tip);
+    for (BlockNumber block = 2; block < 6; block++) {
+        Extend(&on_branch, block, 2000);
+    }
+    Deliver(branch->id, "port=2", on_branch);
+    computes_.SetFlush([&] { return Result<Lsn>(on_branch.position()); });
+    auto grandchild = manager_->CreateTimeline({branch->id, std::nullopt});
+    ASSERT_TRUE(grandchild.ok()) << grandchild.status().message();
+    EXPECT_EQ(SizeAt(grandchild->id, kMaxLsn), 6u);
+    EXPECT_EQ(SizeAt(root_, kMaxLsn), 3u);
+    EXPECT_EQ(manager_->StateAt(grandchild->id, std::nullopt)->next_xid, 2001u);
+    EXPECT_EQ(manager_->StateAt(root_, std::nullopt)->next_xid, 1001u);
+
+    // A point before the branch point is the ancestor's.
+    auto before = manager_->CreateTimeline({grandchild->id, first.end});
+    ASSERT_TRUE(before.ok()) << before.status().message();
+    EXPECT_EQ(before->ancestor, root_);
+    EXPECT_EQ(before->ancestor_lsn, first.end);
+
+    // The same after a restart; the youngest is asked first and loads its ancestors.
+    Open();
+    EXPECT_EQ(SizeAt(grandchild->id, kMaxLsn), 6u);
+    EXPECT_EQ(SizeAt(early->id, kMaxLsn), 1u);
+    EXPECT_EQ(SizeAt(root_, kMaxLsn), 3u);
+}
+
+TEST_F(TimelineManagerTest, PointsOutsideOfHistory) {
+    Lsn end = cluster_.end();
+    EXPECT_EQ(manager_->PinPoint({root_, end + 1000}).status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(manager_->PinPoint({root_, end - 1000}).status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(*manager_->PinPoint({root_, end}), end);
+    EXPECT_EQ(*manager_->PinPoint({root_, std::nullopt}), end);
+}
+
+// The branch command reaches a compute that had commits in its WAL buffers only.
+TEST_F(TimelineManagerTest, BranchAtTheTipFlushesTheCompute) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    Extend(&builder, 0);
+    Deliver(root_, "port=1", builder);
+    computes_.SetFlush([&] {
+        Extend(&builder, 1);
+        computes_.At("port=1").SetStream(builder.start(), builder.stream());
+        return Result<Lsn>(builder.position());
+    });
+    auto lsn = manager_->PinPoint({root_, std::nullopt});
+    ASSERT_TRUE(lsn.ok()) << lsn.status().message();
+    EXPECT_EQ(*lsn, builder.position());
+
+    // It lives, but does not flush: better an error than a branch without its commits.
+    computes_.SetFlush([] { return Result<Lsn>(Status::Unavailable("timeout")); });
+    EXPECT_EQ(manager_->PinPoint({root_, std::nullopt}).status().code(), StatusCode::kUnavailable);
+    // It died: what it acknowledged is here.
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    EXPECT_EQ(*manager_->PinPoint({root_, std::nullopt}), builder.position());
+}
+
+// After a restart of the page server the compute is found by its recorded address.
+TEST_F(TimelineManagerTest, BranchFindsTheComputeAfterARestart) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    Extend(&builder, 0);
+    Deliver(root_, "port=1", builder);
+    Open();
+    Extend(&builder, 1);
+    computes_.SetFlush([&] {
+        computes_.At("port=1").SetStream(builder.start(), builder.stream());
+        return Result<Lsn>(builder.position());
+    });
+    auto lsn = manager_->PinPoint({root_, std::nullopt});
+    ASSERT_TRUE(lsn.ok()) << lsn.status().message();
+    EXPECT_EQ(*lsn, builder.position());
+}
+
+TEST_F(TimelineManagerTest, DeletesOnlyWhatNobodyNeeds) {
+    auto child = manager_->CreateTimeline({root_, std::nullopt});
+    ASSERT_TRUE(child.ok());
+    EXPECT_EQ(manager_->DeleteTimeline(root_).code(), StatusCode::kRefused);
+    RunCompute(child->id, "port=2");
+    EXPECT_EQ(manager_->DeleteTimeline(child->id).code(), StatusCode::kRefused);
+    ASSERT_TRUE(computes_.At("port=2").WaitFor(
+        [](const ScriptedCompute& c) { return !c.starts().empty(); }));
+    computes_.At("port=2").SetConnectError(Status::Unavailable("connection refused"));
+    computes_.SetLiveness("port=2", ComputeLiveness::kGone);
+    computes_.At("port=2").BreakOnceAt(cluster_.end());
+    Status status = manager_->DeleteTimeline(child->id);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(manager_->Get(child->id).status().code(), StatusCode::kNotFound);
+    EXPECT_FALSE(FileExists(repository_.TimelineDirectory(child->id)));
+    EXPECT_EQ(manager_->DeleteTimeline(child->id).code(), StatusCode::kNotFound);
+    EXPECT_EQ(manager_->CreateTimeline({child->id, std::nullopt}).status().code(),
+              StatusCode::kNotFound);
+}
+
+// Ingest stops at a record it must not skip: the old history is served, nothing new is built on it.
+TEST_F(TimelineManagerTest, IngestErrorIsReported) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    Extend(&builder, 0);
+    Lsn good = builder.position();
+    WalRecordSpec foreign;
+    foreign.rmgr = static_cast<Rmgr>(128);
+    foreign.blocks.push_back({.id = 0, .rel = kRelation, .block = 0, .data = "x"});
+    builder.Append(foreign);
+    computes_.At("port=1").SetStream(builder.start(), builder.stream());
+    ASSERT_TRUE(computes_.At("port=1").WaitFor(
+        [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
+    auto timeline = manager_->Get(root_);
+    ASSERT_TRUE((*timeline)->WaitForLsn(good, 20000).ok());
+    EXPECT_FALSE((*timeline)->WaitForLsn(builder.position(), 0).ok());
+    // Ingest reports its failure just after the good records became visible.
+    while (InfoOf(root_).ingest_error.empty()) {
+        std::this_thread::yield();
+    }
+    EXPECT_EQ(manager_->CreateTimeline({root_, std::nullopt}).status().code(),
+              StatusCode::kRefused);
+    EXPECT_TRUE(manager_->CreateTimeline({root_, good}).ok());
+    // A restart changes nothing about it, and the compute goes on where it was.
+    Open();
+    EXPECT_TRUE(manager_->Get(root_).ok());
+    EXPECT_FALSE(InfoOf(root_).ingest_error.empty());
+    ASSERT_TRUE(manager_->CallMeMaybe(root_, 1, "port=1").ok());
+    ASSERT_TRUE(computes_.At("port=1").WaitFor(
+        [](const ScriptedCompute& c) { return c.starts().size() == 2; }));
+    EXPECT_EQ(computes_.At("port=1").starts().back(), builder.position());
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    computes_.At("port=1").SetConnectError(Status::Unavailable("connection refused"));
+    computes_.At("port=1").BreakOnceAt(builder.position());
+    EXPECT_EQ(manager_->GrantWriter(root_).status().code(), StatusCode::kRefused);
+}
+
+TEST_F(TimelineManagerTest, ConcurrentFirstUse) {
+    TimelineId id = root_;
+    std::vector<TimelineId> chain = {root_};
+    for (int i = 0; i < 5; i++) {
+        id = manager_->CreateTimeline({id, std::nullopt})->id;
+        chain.push_back(id);
+    }
+    Open();
+    std::vector<std::thread> threads;
+    std::mutex mutex;
+    std::map<TimelineId, std::set<Timeline*>> seen;
+    for (int i = 0; i < 12; i++) {
+        threads.emplace_back([&, i] {
+            const TimelineId& wanted = chain[static_cast<size_t>(i) % chain.size()];
+            auto timeline = manager_->Get(wanted);
+            ASSERT_TRUE(timeline.ok()) << timeline.status().message();
+            std::lock_guard lock(mutex);
+            seen[wanted].insert(timeline->get());
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    for (const auto& [wanted, timelines] : seen) {
+        EXPECT_EQ(timelines.size(), 1u) << wanted.ToString();
+    }
+}
+
+TEST_F(TimelineManagerTest, DamagedMetadata) {
+    // Its own ancestor.
+    TimelineFile file;
+    file.id = TimelineId::Random();
+    file.ancestor = file.id;
+    file.ancestor_lsn = cluster_.end();
+    ASSERT_TRUE(repository_.WriteTimeline(file).ok());
+    EXPECT_EQ(manager_->Get(file.id).status().code(), StatusCode::kCorruption);
+    // A branch point that its parent has not reached, and one that is no record boundary.
+    for (Lsn lsn : {cluster_.end() + 8000, cluster_.end() - 8}) {
+        file.id = TimelineId::Random();
+        file.ancestor = root_;
+        file.ancestor_lsn = lsn;
+        ASSERT_TRUE(repository_.WriteTimeline(file).ok());
+        EXPECT_FALSE(manager_->Get(file.id).ok()) << lsn.ToString();
+    }
+    EXPECT_TRUE(manager_->Get(root_).ok());
+}
+
+TEST_F(TimelineManagerTest, AfterShutdownNothingStarts) {
+    RunCompute(root_, "port=1");
+    manager_->Shutdown();
+    manager_->Shutdown();
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    EXPECT_EQ(manager_->GrantWriter(root_).status().code(), StatusCode::kUnavailable);
+    EXPECT_FALSE(manager_->CallMeMaybe(root_, 1, "port=9").ok());
+}
+
+// ---- import -------------------------------------------------------------------------------------
+
+class ImportTest : public testing::TestWithParam<uint64_t> {};
+
+// The checkpoint record at awkward places of the WAL.
+TEST_P(ImportTest, FindsTheEndOfTheCheckpoint) {
+    SmallCluster cluster{Lsn(GetParam())};
+    Repository repository(cluster.repository_path());
+    TimelineId id = TimelineId::Random();
+    Status status = ImportCluster(repository, cluster.pgdata(), id);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(repository.ReadTimeline(id)->ancestor_lsn, cluster.end());
+    FakeComputes computes;
+    auto manager = OpenTimelineManager(repository, computes.Access());
+    ASSERT_TRUE(manager.ok());
+    auto state = (*manager)->StateAt(id, std::nullopt);
+    ASSERT_TRUE(state.ok()) << state.status().message();
+    EXPECT_EQ(state->record_end, cluster.end());
+    EXPECT_EQ(state->record_start, cluster.checkpoint_start());
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, ImportTest,
+                         testing::Values(2 * kWalSegmentSize, 2 * kWalSegmentSize + 8192,
+                                         2 * kWalSegmentSize + 8192 - 8, 3 * kWalSegmentSize - 8,
+                                         3 * kWalSegmentSize - 64, 3 * kWalSegmentSize - 120,
+                                         2 * kWalSegmentSize + 8192 - 120));
+
+TEST(ImportRefusal, NothingIsLeftBehind) {
+    SmallCluster cluster;
+    Repository repository(cluster.repository_path());
+    TimelineId id = TimelineId::Random();
+    auto expect_refused = [&](StatusCode code) {
+        Status status = ImportCluster(repository, cluster.pgdata(), id);
+        EXPECT_EQ(status.code(), code) << status.message();
+        EXPECT_TRUE(repository.ListTimelines()->empty());
+        EXPECT_FALSE(FileExists(repository.TimelineDirectory(id)));
+    };
+    ControlFile control = cluster.control();
+    control.state = 6;  // DB_IN_PRODUCTION
+    cluster.WriteControlFile(control);
+    expect_refused(StatusCode::kRefused);
+    control = cluster.control();
+    control.system_identifier++;
+    cluster.WriteControlFile(control);
+    expect_refused(StatusCode::kRefused);
+    control = cluster.control();
+    control.check_point = control.check_point + 8;
+    cluster.WriteControlFile(control);
+    expect_refused(StatusCode::kCorruption);
+    cluster.WriteControlFile(cluster.control());
+    ASSERT_TRUE(ReplaceFileAtomically(cluster.pgdata() + "/postmaster.pid", "1\n").ok());
+    expect_refused(StatusCode::kRefused);
+    ASSERT_TRUE(RemoveFile(cluster.pgdata() + "/postmaster.pid").ok());
+    ASSERT_TRUE(ImportCluster(repository, cluster.pgdata(), id).ok());
+    EXPECT_EQ(ImportCluster(repository, cluster.pgdata(), id).code(), StatusCode::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace zenith
