@@ -1,0 +1,158 @@
+# Shared by the scripts of this folder; source it, then call setup_workdir.
+#
+# Everything a script makes lies in one directory below /tmp ($WORK), owned by the user that runs
+# PostgreSQL: the `postgres` user when the script runs as root (PostgreSQL refuses root), else the
+# caller. On the way out the trap stops what runs in $WORK and removes it; after a failure it keeps
+# it and says where the logs are. ZENITH_KEEP=1 keeps it always.
+
+REGRESS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+SOURCE_DIR=$(dirname "$REGRESS_DIR")
+PG_MAJOR=15
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
+PG_BINDIR=$("$PG_CONFIG" --bindir)
+PG_REGRESS=${PG_REGRESS:-$(dirname "$("$PG_CONFIG" --pgxs)")/../test/regress/pg_regress}
+
+say() { printf '%s\n' "$*"; }
+fail() { printf '%s: FAILED: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# Runs a command as the user of the servers, with the environment kept.
+as_server_user() {
+    if [ "$(id -u)" = 0 ]; then
+        HOME=$WORK setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
+    else
+        "$@"
+    fi
+}
+
+# The programs that were built here, or the installed ones when the server user cannot reach the
+# source tree (a clone below /root).
+find_zenith() {
+    local candidate
+    for candidate in "${ZENITH:-$SOURCE_DIR/build/bin/zenith}" /usr/local/bin/zenith; do
+        if as_server_user test -x "$candidate"; then
+            ZENITH=$candidate
+            export ZENITH
+            PATH="$(dirname "$ZENITH"):$PATH"
+            return
+        fi
+    done
+    fail "the zenith program was not found; build it with: make && make install"
+}
+
+milliseconds() { printf '%s\n' $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# setup_workdir NAME: makes $WORK and installs the trap.
+setup_workdir() {
+    local name=$1
+    # The servers' locale is the session's: the same for all, whatever the machine has.
+    export LC_ALL=C.UTF-8 LANG=C.UTF-8
+    unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS PGAPPNAME
+    unset ZENITH_REPO_DIR
+    export PGUSER=postgres PGCONNECT_TIMEOUT=20
+    export PATH="$PG_BINDIR:$PATH"
+    WORK=$(mktemp -d "/tmp/zenith-$name-XXXXXX")
+    STARTED_DATA_DIRS=()
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap cleanup EXIT
+    mkdir "$WORK/log" "$WORK/sock"
+    if [ "$(id -u)" = 0 ]; then
+        chown -R postgres: "$WORK"
+    fi
+    chmod 755 "$WORK"
+    cd "$WORK"
+}
+
+# Stops what a PostgreSQL pid file names, if that process still runs in that data directory.
+stop_data_directory() {
+    local data=$1 pid=''
+    { read -r pid < "$data/postmaster.pid"; } 2>/dev/null || return 0
+    if [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$data" ]; then
+        as_server_user "$PG_BINDIR/pg_ctl" stop -D "$data" -m immediate -s -t 30 || true
+    fi
+}
+
+cleanup() {
+    local status=$? data pid
+    set +e
+    trap - EXIT INT TERM
+    cd /
+    if [ -n "${REPO:-}" ] && [ -e "$REPO/config.json" ]; then
+        "$ZENITH" stop --repo-dir "$REPO" > "$WORK/log/stop.log" 2>&1
+        # Only after a failure is there something left to stop.
+        if { read -r pid < "$REPO/pageserver.pid"; } 2>/dev/null \
+            && [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == */pageserver* ]]; then
+            kill -9 "$pid"
+        fi
+        for data in "$REPO"/computes/*/pgdata; do
+            stop_data_directory "$data"
+        done
+    fi
+    for data in "${STARTED_DATA_DIRS[@]}"; do
+        stop_data_directory "$data"
+    done
+    if [ "$status" = 0 ] && [ -z "${ZENITH_KEEP:-}" ]; then
+        rm -rf "$WORK"
+        exit 0
+    fi
+    if [ "$status" != 0 ]; then
+        printf '\n%s failed; everything is kept, remove it with: rm -rf %s\n' \
+            "$(basename "$0")" "$WORK" >&2
+    fi
+    printf 'kept: %s\n' "$WORK" >&2
+    find "$WORK" -maxdepth 4 \( -name '*.log' -o -name 'regression.diffs' \) -size +0 -printf '  %p\n' \
+        | sort >&2
+    if [ -d "${REPO:-}/computes" ]; then
+        printf '  %s\n' "$REPO/computes/NAME/postgres.log" >&2
+    fi
+    exit "$status"
+}
+
+# ---- plain servers ------------------------------------------------------------------------------
+
+# The superuser is `postgres` and local connections are trusted, as `zenith init` has it.
+plain_initdb() {
+    as_server_user "$PG_BINDIR/initdb" -D "$1" -U postgres --auth=trust --no-sync \
+        > "$WORK/log/initdb.log" 2>&1 || { cat "$WORK/log/initdb.log" >&2; fail "initdb"; }
+}
+
+# plain_start DATA SOCKET_DIRECTORY [name=value...]: no TCP, so no port can collide.
+plain_start() {
+    local data=$1 socket=$2 setting options=()
+    shift 2
+    for setting in "$@"; do
+        options+=(-c "$setting")
+    done
+    STARTED_DATA_DIRS+=("$data")
+    as_server_user mkdir -p "$socket"
+    as_server_user "$PG_BINDIR/pg_ctl" start -D "$data" -s -w -t 60 -l "$WORK/log/plain.log" \
+        -o "-c listen_addresses='' -c unix_socket_directories='$socket' -c fsync=off ${options[*]}" \
+        || { cat "$WORK/log/plain.log" >&2; fail "the plain server did not start"; }
+}
+
+# ---- repository and computes ----------------------------------------------------------------------
+
+# Creates a repository in $REPO and starts its page server.
+start_repository() {
+    REPO=$WORK/repo/.zenith
+    as_server_user mkdir -p "$WORK/repo"
+    export ZENITH_REPO_DIR=$REPO
+    zenith init
+    zenith start
+}
+
+# The CLI; what it prints is kept in a log and shown when it fails.
+zenith() {
+    if ! "$ZENITH" "$@" > "$WORK/log/zenith.out" 2>&1; then
+        printf 'zenith %s:\n' "$*" >&2
+        cat "$WORK/log/zenith.out" >&2
+        return 1
+    fi
+    { printf '$ zenith %s\n' "$*"; cat "$WORK/log/zenith.out"; } >> "$WORK/log/zenith.log"
+}
+
+# compute_field NAME FIELD: of `zenith pg list --json`.
+compute_field() {
+    "$ZENITH" pg list --json | tr -d '\n' | sed 's/}/}\n/g' | grep "\"name\": *\"$1\"" \
+        | sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",}]*\).*/\1/p"
+}
