@@ -1,0 +1,453 @@
+#include "zenith_cli/compute_node.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <set>
+#include <span>
+
+#include "common/base/posix_file.h"
+#include "zenith_cli/compute_settings.h"
+#include "zenith_cli/interrupt.h"
+#include "zenith_cli/program_paths.h"
+
+namespace zenith {
+
+namespace {
+
+constexpr int kFirstPort = 15432;
+// From here on the kernel hands out ports for outgoing connections.
+constexpr int kLastPort = 32767;
+constexpr int kBackupTimeoutMs = 120000;
+constexpr int kStartTimeoutMs = 60000;
+constexpr int kStopTimeoutMs = 60000;
+constexpr uint64_t kLogLimit = 16 << 20;
+
+// Nobody listens there, on whatever address.
+bool PortIsFree(int port) {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int on = 1;
+    struct sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_ANY);
+    return fd.valid() && setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+           bind(fd.get(), reinterpret_cast<struct sockaddr*>(&address), sizeof address) == 0;
+}
+
+// Requires: the lock on computes/ is held.
+Status CheckPortUnused(const Repository& repository, int port, const std::string& name) {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<ComputeNode> computes, ComputeNode::All(repository));
+    for (const ComputeNode& compute : computes) {
+        if (compute.file().port == port && compute.file().name != name) {
+            return Status::AlreadyExists("port " + std::to_string(port) +
+                                             " belongs to compute \"" + compute.file().name + "\"",
+                                         "Choose another with --port.");
+        }
+    }
+    return Status::Ok();
+}
+
+Result<int> ChoosePort(const std::vector<ComputeNode>& computes) {
+    std::set<int> used;
+    for (const ComputeNode& compute : computes) {
+        used.insert(compute.file().port);
+    }
+    for (int port = kFirstPort; port <= kLastPort; port++) {
+        if (used.count(port) == 0 && PortIsFree(port)) {
+            return port;
+        }
+    }
+    return Status::Refused("no port from " + std::to_string(kFirstPort) + " to " +
+                               std::to_string(kLastPort) + " is free",
+                           "Choose one with --port.");
+}
+
+std::string ChooseName(const std::vector<ComputeNode>& computes, const std::string& branch) {
+    std::string base = branch;
+    std::replace(base.begin(), base.end(), '/', '-');
+    std::set<std::string> used;
+    for (const ComputeNode& compute : computes) {
+        used.insert(compute.file().name);
+    }
+    std::string name = base;
+    for (int i = 2; used.count(name) != 0; i++) {
+        name = base + "-" + std::to_string(i);
+    }
+    return name;
+}
+
+Result<TimelineId> TimelineOfBranch(const Repository& repository, const std::string& branch) {
+    ZENITH_ASSIGN_OR_RETURN(TimelinePoint point, repository.ResolvePoint(branch));
+    if (point.lsn) {
+        return Status::InvalidArgument(
+            "\"" + branch + "\" is a point in the past; a compute runs on a branch",
+            "Use \"zenith branch NAME " + branch + "\" to make a branch there.");
+    }
+    return point.timeline;
+}
+
+// Line `number` (from 1) of a postmaster.pid file; miscinit.c, pidfile.h.
+std::string PidFileLine(const std::string& path, int number) {
+    Result<std::string> text = ReadWholeFile(path);
+    if (!text.ok()) {
+        return "";
+    }
+    size_t start = 0;
+    for (int i = 1; i < number; i++) {
+        start = text->find('\n', start);
+        if (start == std::string::npos) {
+            return "";
+        }
+        start++;
+    }
+    std::string line = text->substr(start, text->find('\n', start) - start);
+    line.resize(line.find_last_not_of(' ') + 1);
+    return line;
+}
+
+constexpr int kPidFileStatusLine = 8;
+
+// Without fsync: a data directory need not survive a crash, the next start makes another, and an
+// fsync would have to wait for all the relation files that were just made.
+Status WriteDisposableFile(const std::string& path, std::string_view content) {
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+    return WriteAllAt(fd.get(), path, 0, std::as_bytes(std::span(content.data(), content.size())));
+}
+
+Status RenamePath(const std::string& from, const std::string& to) {
+    if (rename(from.c_str(), to.c_str()) != 0) {
+        return ErrnoStatus("rename directory", from, errno);
+    }
+    return Status::Ok();
+}
+
+}  // namespace
+
+const char* ComputeStateName(ComputeState state) {
+    switch (state) {
+        case ComputeState::kStopped:
+            return "stopped";
+        case ComputeState::kStarting:
+            return "starting";
+        case ComputeState::kRunning:
+            return "running";
+        case ComputeState::kStopping:
+            return "stopping";
+        case ComputeState::kCrashed:
+            return "crashed";
+    }
+    return "unknown";
+}
+
+Result<ComputeNode> ComputeNode::Open(const Repository& repository, const std::string& name) {
+    ZENITH_ASSIGN_OR_RETURN(ComputeFile file, repository.ReadCompute(name));
+    return ComputeNode(repository, std::move(file));
+}
+
+Result<std::vector<ComputeNode>> ComputeNode::All(const Repository& repository) {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<std::string> names, repository.ListComputes());
+    std::vector<ComputeNode> computes;
+    for (const std::string& name : names) {
+        Result<ComputeNode> compute = Open(repository, name);
+        if (compute.ok()) {
+            computes.push_back(*std::move(compute));
+        } else if (compute.status().code() != StatusCode::kNotFound) {
+            return compute.status();  // kNotFound: destroyed meanwhile
+        }
+    }
+    return computes;
+}
+
+Result<ComputeNode> ComputeNode::Create(const Repository& repository,
+                                        const ComputeRequest& request) {
+    ComputeFile file;
+    file.branch = request.branch;
+    file.listen_addresses = request.listen_addresses;
+    file.settings = request.settings;
+    file.created_at = time(nullptr);
+    ZENITH_ASSIGN_OR_RETURN(file.timeline, TimelineOfBranch(repository, request.branch));
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(repository.ComputesDirectory() + "/.lock"));
+    ZENITH_ASSIGN_OR_RETURN(std::vector<ComputeNode> computes, All(repository));
+    file.name = request.name.empty() ? ChooseName(computes, request.branch) : request.name;
+    ZENITH_RETURN_IF_ERROR(Repository::CheckComputeName(file.name));
+    for (const ComputeNode& compute : computes) {
+        if (compute.file().name == file.name) {
+            return Status::AlreadyExists("compute \"" + file.name + "\" already exists",
+                                         "Choose another name with --name, or use \"zenith pg "
+                                         "start " +
+                                             file.name + "\".");
+        }
+    }
+    if (request.port == 0) {
+        ZENITH_ASSIGN_OR_RETURN(file.port, ChoosePort(computes));
+    } else {
+        ZENITH_RETURN_IF_ERROR(CheckPortUnused(repository, request.port, file.name));
+        file.port = request.port;
+    }
+    // A directory without compute.json is what an interrupted creation or removal left.
+    const std::string directory = repository.ComputeDirectory(file.name);
+    ZENITH_RETURN_IF_ERROR(RemoveTree(directory));
+    ZENITH_RETURN_IF_ERROR(EnsureDirectory(directory));
+    Status status = repository.WriteCompute(file);
+    if (!status.ok()) {
+        RemoveTree(directory).Ignore("the first error is the one to report");
+        return status;
+    }
+    return ComputeNode(repository, std::move(file));
+}
+
+Result<ComputeNode> ComputeNode::Ensure(const Repository& repository, const std::string& branch) {
+    ZENITH_ASSIGN_OR_RETURN(TimelineId timeline, TimelineOfBranch(repository, branch));
+    ZENITH_ASSIGN_OR_RETURN(std::vector<ComputeNode> computes, All(repository));
+    const ComputeNode* chosen = nullptr;
+    for (const ComputeNode& compute : computes) {
+        if (compute.file().timeline == timeline) {
+            if (compute.State() == ComputeState::kRunning) {
+                return compute;
+            }
+            chosen = chosen == nullptr ? &compute : chosen;
+        }
+    }
+    if (chosen != nullptr) {
+        ComputeNode compute = *chosen;
+        ZENITH_RETURN_IF_ERROR(compute.Start().status());
+        return compute;
+    }
+    ComputeRequest request;
+    request.branch = branch;
+    ZENITH_ASSIGN_OR_RETURN(ComputeNode compute, Create(repository, request));
+    Result<bool> started = compute.Start();
+    if (!started.ok()) {
+        // Nobody asked for this compute by name; without running it is of no use.
+        compute.Destroy(true).Ignore("the first error is the one to report");
+        return started.status();
+    }
+    return compute;
+}
+
+std::optional<ProcessHandle> ComputeNode::FindPostmaster() const {
+    std::optional<pid_t> pid = ReadPidFile(DataDirectory() + "/postmaster.pid");
+    if (!pid) {
+        return std::nullopt;
+    }
+    // Only the postmaster has "-D <directory>" among its arguments; its children show a title.
+    return OpenProcess(*pid, [&](const std::vector<std::string>& argv) {
+        if (std::filesystem::path(argv[0]).filename() != "postgres") {
+            return false;
+        }
+        for (size_t i = 1; i + 1 < argv.size(); i++) {
+            if (argv[i] == "-D" && argv[i + 1] == DataDirectory()) {
+                return true;
+            }
+        }
+        return false;
+    });
+}
+
+ComputeState ComputeNode::State() const {
+    const std::string pid_file = DataDirectory() + "/postmaster.pid";
+    if (!FileExists(pid_file)) {
+        return ComputeState::kStopped;
+    }
+    if (!FindPostmaster()) {
+        // It may have ended between the two looks.
+        return FileExists(pid_file) ? ComputeState::kCrashed : ComputeState::kStopped;
+    }
+    const std::string status = PidFileLine(pid_file, kPidFileStatusLine);
+    if (status == "ready" || status == "standby") {
+        return ComputeState::kRunning;
+    }
+    return status == "stopping" ? ComputeState::kStopping : ComputeState::kStarting;
+}
+
+std::string ComputeNode::AutoConfPath(const char* data_directory) const {
+    return directory_ + "/" + data_directory + "/postgresql.auto.conf";
+}
+
+Result<bool> ComputeNode::Start(std::optional<int> port) {
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(directory_ + "/lock"));
+    if (FindPostmaster()) {
+        if (port && *port != file_.port) {
+            return Status::Refused("compute \"" + file_.name + "\" is running on port " +
+                                       std::to_string(file_.port),
+                                   "Use \"zenith pg stop " + file_.name + "\" first.");
+        }
+        return false;
+    }
+    if (port && *port != file_.port) {
+        ZENITH_ASSIGN_OR_RETURN(UniqueFd all, LockFile(repository_->ComputesDirectory() + "/.lock"));
+        ZENITH_RETURN_IF_ERROR(CheckPortUnused(*repository_, *port, file_.name));
+        file_.port = *port;
+        ZENITH_RETURN_IF_ERROR(repository_->WriteCompute(file_));
+    }
+    if (!file_.listen_addresses.empty() && !PortIsFree(file_.port)) {
+        return Status::Refused("port " + std::to_string(file_.port) + " of compute \"" +
+                                   file_.name + "\" is used by another program",
+                               "Use \"zenith pg start " + file_.name +
+                                   " --port PORT\" to move it to another port.");
+    }
+    Status status = FetchBaseBackup();
+    if (!status.ok()) {
+        RemoveTree(directory_ + "/pgdata.tmp").Ignore("the first error is the one to report");
+        return status;
+    }
+    ZENITH_RETURN_IF_ERROR(PutDataDirectoryInPlace());
+    ZENITH_RETURN_IF_ERROR(RunPostgres());
+    return true;
+}
+
+// Makes pgdata.tmp: the base backup as it is, plus the compute's own settings.
+Status ComputeNode::FetchBaseBackup() const {
+    const std::string target = directory_ + "/pgdata.tmp";
+    const std::string old = directory_ + "/pgdata.old";
+    if (!FileExists(DataDirectory()) && FileExists(old)) {
+        ZENITH_RETURN_IF_ERROR(RenamePath(old, DataDirectory()));  // interrupted while replacing
+    }
+    ZENITH_RETURN_IF_ERROR(RemoveTree(old));
+    ZENITH_RETURN_IF_ERROR(RemoveTree(target));
+    ZENITH_ASSIGN_OR_RETURN(PqConnection connection, PageServer(*repository_).Connect());
+    ZENITH_RETURN_IF_ERROR(EnsureDirectory(target));
+    // GNU tar makes the sparse files that the relations are.
+    ZENITH_ASSIGN_OR_RETURN(
+        FedProgram tar,
+        FedProgram::Start({{"/bin/tar", "--extract", "--file=-", "--no-same-owner"}, target, {}}));
+    bool tar_failed = false;
+    Status status = connection.CopyOut(
+        "basebackup " + file_.timeline.ToString(),
+        [&](std::span<const std::byte> data) {
+            Status written = tar.Write(data);
+            tar_failed = !written.ok();
+            return written;
+        },
+        kBackupTimeoutMs);
+    if (!status.ok() && !tar_failed) {
+        ZENITH_RETURN_IF_ERROR(CheckInterrupted());
+        return status.WithContext("no base backup for compute \"" + file_.name + "\"");
+    }
+    Status finished = tar.Finish();
+    ZENITH_RETURN_IF_ERROR(
+        finished.ok() ? status : finished.WithContext("could not unpack the base backup"));
+    if (!FileExists(target + "/global/pg_control")) {
+        return Status::Internal("the base backup for compute \"" + file_.name + "\" is incomplete");
+    }
+    if (FileExists(AutoConfPath("pgdata"))) {
+        ZENITH_ASSIGN_OR_RETURN(std::string text, ReadWholeFile(AutoConfPath("pgdata")));
+        ZENITH_RETURN_IF_ERROR(WriteDisposableFile(AutoConfPath("pgdata.tmp"), KeptAutoConf(text)));
+    }
+    return WriteDisposableFile(target + "/zenith_compute.conf",
+                               ComputeConfText(*repository_, file_));
+}
+
+Status ComputeNode::PutDataDirectoryInPlace() const {
+    if (FileExists(DataDirectory())) {
+        ZENITH_RETURN_IF_ERROR(RenamePath(DataDirectory(), directory_ + "/pgdata.old"));
+    }
+    return RenamePath(directory_ + "/pgdata.tmp", DataDirectory());
+}
+
+// What a killed postgres leaves behind and the next one would stumble over when its pid is in use
+// again. Requires: it does not run, and its lock is held.
+void ComputeNode::RemoveStaleFiles() const {
+    const std::string socket =
+        repository_->SocketDirectory() + "/.s.PGSQL." + std::to_string(file_.port);
+    unlink(socket.c_str());
+    unlink((socket + ".lock").c_str());
+}
+
+Status ComputeNode::RunPostgres() const {
+    ZENITH_ASSIGN_OR_RETURN(RepoConfig config, repository_->ReadConfig());
+    ZENITH_RETURN_IF_ERROR(repository_->EnsureSocketDirectory());
+    RemoveStaleFiles();
+    std::string auto_conf;
+    if (FileExists(AutoConfPath("pgdata"))) {
+        ZENITH_ASSIGN_OR_RETURN(auto_conf, ReadWholeFile(AutoConfPath("pgdata")));
+    }
+    const std::string log = LogPath();
+    RotateLog(log, kLogLimit);
+    const uint64_t log_start = FileSize(log);
+    const std::string preload = PreloadLibraries(file_, auto_conf);
+    ProgramCall call{{config.pg_bindir + "/postgres", "-D", DataDirectory(), "-c",
+                      "shared_preload_libraries=" + preload},
+                     directory_,
+                     {}};
+    ZENITH_ASSIGN_OR_RETURN(pid_t pid, StartDaemon(call, log));
+    // Unlinking what was local before may take longer than the start; it need not be waited for.
+    StartDaemon({{"/bin/rm", "-rf", "pgdata.old"}, directory_, {}}, "/dev/null")
+        .status()
+        .Ignore("the next start removes it");
+    const std::string pid_file = DataDirectory() + "/postmaster.pid";
+    Status status = WaitUntilReady(pid, kStartTimeoutMs, [&] {
+        return PidFileLine(pid_file, kPidFileStatusLine) == "ready" &&
+               ReadPidFile(pid_file) == std::optional<pid_t>(pid);
+    });
+    if (status.ok()) {
+        return status;
+    }
+    kill(pid, SIGQUIT);  // still our child, so the pid is still its own
+    if (Interrupted()) {
+        return status;
+    }
+    std::string hint = "The end of its log \"" + log + "\":" + TailOfFile(log, log_start, 12);
+    if (!ExtensionIsInstalled(config.pg_bindir)) {
+        hint = "The extension is not installed; use \"make install\". " + hint;
+    }
+    return status.WithContext("compute \"" + file_.name + "\" did not start").WithHint(hint);
+}
+
+Result<bool> ComputeNode::RequestStop(StopMode mode) const {
+    std::optional<ProcessHandle> process = FindPostmaster();
+    if (!process) {
+        // Of a crash nothing is left to be told about once it was noticed.
+        if (State() == ComputeState::kCrashed) {
+            unlink((DataDirectory() + "/postmaster.pid").c_str());
+        }
+        return false;
+    }
+    ZENITH_RETURN_IF_ERROR(process->Signal(mode == StopMode::kFast ? SIGINT : SIGQUIT));
+    return true;
+}
+
+Status ComputeNode::WaitUntilStopped() const {
+    std::optional<ProcessHandle> process = FindPostmaster();
+    if (!process) {
+        return Status::Ok();
+    }
+    ZENITH_ASSIGN_OR_RETURN(bool ended, process->WaitForExit(kStopTimeoutMs));
+    if (!ended) {
+        return Status::Unavailable("compute \"" + file_.name + "\" (pid " +
+                                       std::to_string(process->pid()) + ") did not stop within " +
+                                       std::to_string(kStopTimeoutMs / 1000) + " s",
+                                   "Use \"zenith pg stop " + file_.name + " --mode immediate\".");
+    }
+    return Status::Ok();
+}
+
+Status ComputeNode::Destroy(bool force) const {
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd all, LockFile(repository_->ComputesDirectory() + "/.lock"));
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(directory_ + "/lock"));
+    if (FindPostmaster()) {
+        if (!force) {
+            return Status::Refused("compute \"" + file_.name + "\" is running",
+                                   "Use \"zenith pg stop " + file_.name +
+                                       "\" first, or --force to stop it at once.");
+        }
+        ZENITH_RETURN_IF_ERROR(RequestStop(StopMode::kImmediate).status());
+        ZENITH_RETURN_IF_ERROR(WaitUntilStopped());
+    }
+    RemoveStaleFiles();
+    // From here on it does not exist; the rest is tidying up, and a creation does it if we cannot.
+    ZENITH_RETURN_IF_ERROR(RemoveFile(directory_ + "/compute.json"));
+    Status status = RemoveTree(directory_);
+    return status.ok() ? status : RemoveTree(directory_);  // the rm of a start may have met us
+}
+
+}  // namespace zenith

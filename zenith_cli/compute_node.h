@@ -1,0 +1,82 @@
+// ComputeNode: one compute of a repository: its registration (compute.json), its data directory and
+// its postgres process.
+//
+//   computes/<name>/compute.json    what "pg create" registered; a compute exists while this does
+//   computes/<name>/pgdata/         the data directory of the last start
+//   computes/<name>/pgdata.tmp/     one being made; computes/<name>/pgdata.old/ one being replaced
+//   computes/<name>/postgres.log
+//
+// Every start takes a fresh base backup: nothing in a data directory is worth keeping but what ALTER
+// SYSTEM wrote. Two commands on one compute wait for each other (lock files). Thread rule: the CLI
+// has one thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/repo/repository.h"
+#include "zenith_cli/local_process.h"
+#include "zenith_cli/page_server.h"
+
+namespace zenith {
+
+// kCrashed: it is not running, but did not end by itself either.
+enum class ComputeState { kStopped, kStarting, kRunning, kStopping, kCrashed };
+const char* ComputeStateName(ComputeState state);
+
+struct ComputeRequest {
+    std::string branch = "main";  // or a timeline id
+    std::string name;             // empty: made from the branch's
+    int port = 0;                 // 0: the first free one from 15432 on
+    std::string listen_addresses = "127.0.0.1";
+    std::vector<std::pair<std::string, std::string>> settings;
+};
+
+class ComputeNode {
+  public:
+    // `repository` outlives the object. kNotFound when there is no such compute.
+    static Result<ComputeNode> Open(const Repository& repository, const std::string& name);
+    static Result<std::vector<ComputeNode>> All(const Repository& repository);
+    // Registers a compute; it does not run yet.
+    static Result<ComputeNode> Create(const Repository& repository, const ComputeRequest& request);
+    // A compute on the branch that runs, starting or creating one if needed.
+    static Result<ComputeNode> Ensure(const Repository& repository, const std::string& branch);
+
+    const ComputeFile& file() const { return file_; }
+    std::string DataDirectory() const { return directory_ + "/pgdata"; }
+    std::string LogPath() const { return directory_ + "/postgres.log"; }
+
+    ComputeState State() const;
+    std::optional<ProcessHandle> FindPostmaster() const;
+
+    // Starts postgres on a fresh base backup and waits until it accepts connections. `port`: moves
+    // the compute there first. False: it ran already. An error carries the end of the log.
+    Result<bool> Start(std::optional<int> port = std::nullopt);
+    // Stop = RequestStop, then WaitUntilStopped; apart for stopping several at once. False: it did
+    // not run.
+    Result<bool> RequestStop(StopMode mode) const;
+    Status WaitUntilStopped() const;
+    // kRefused while it runs, unless `force`.
+    Status Destroy(bool force) const;
+
+  private:
+    ComputeNode(const Repository& repository, ComputeFile file)
+        : repository_(&repository),
+          file_(std::move(file)),
+          directory_(repository.ComputeDirectory(file_.name)) {}
+
+    Status FetchBaseBackup() const;
+    Status PutDataDirectoryInPlace() const;
+    Status RunPostgres() const;
+    void RemoveStaleFiles() const;
+    std::string AutoConfPath(const char* data_directory) const;
+
+    const Repository* repository_;
+    ComputeFile file_;
+    std::string directory_;
+};
+
+}  // namespace zenith
