@@ -120,10 +120,20 @@ compare_results plain compute
 
 # ---- the same data on a new compute and on a branch -----------------------------------------------------
 
+# Two things are, by design, as after a crash of a plain server. Unlogged tables are empty on a new
+# compute: their data is left out. PostgreSQL logs a sequence up to 32 numbers ahead and a new compute
+# starts there: so every sequence is set to the value it has, which logs exactly that value.
+for database in $(psql -XAt -h "$host" -p "$(compute_field first port)" -d postgres \
+    -c "SELECT datname FROM pg_database WHERE datallowconn"); do
+    psql -XAtq -v ON_ERROR_STOP=1 -h "$host" -p "$(compute_field first port)" -d "$database" -c "
+        SELECT count(setval(seqrelid, pg_sequence_last_value(seqrelid)))
+          FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
+         WHERE relpersistence = 'p' AND pg_sequence_last_value(seqrelid) IS NOT NULL" > /dev/null
+done
 # Newer pg_dump versions write a random key into the script unless they are given one.
-dump_options=()
+dump_options=(--no-unlogged-table-data)
 if pg_dumpall --help | grep -q restrict-key; then
-    dump_options=(--restrict-key=zenith)
+    dump_options+=(--restrict-key=zenith)
 fi
 
 dump() {
@@ -146,20 +156,27 @@ dump first restarted
 same_dump first restarted
 say "a new compute on the same timeline: same pg_dumpall ($(wc -l < "$WORK/first.sql") lines)"
 
-# The fastest of three: the machine may be busy with something else.
-best_branch=999999
-best_query=999999
-for attempt in 1 2 3; do
+# The limits hold for the fastest of five: the machine and its disk may be busy with something else,
+# but a cost that grows with the data is in all of them.
+fastest() { printf '%s\n' "$@" | sort -n | head -1; }
+branch_times=()
+query_times=()
+for attempt in 1 2 3 4 5; do
     start=$(milliseconds)
     zenith branch "copy$attempt" main
     branched=$(milliseconds)
     "$ZENITH" psql "copy$attempt" -- -XAtc 'SELECT 1' > "$WORK/log/first_query.log" 2>&1 \
         || { cat "$WORK/log/first_query.log" >&2; fail "no answer from a compute on a new branch"; }
     answered=$(milliseconds)
-    say "branch $attempt: $((branched - start)) ms; compute on it, first query: $((answered - branched)) ms"
-    best_branch=$((branched - start < best_branch ? branched - start : best_branch))
-    best_query=$((answered - branched < best_query ? answered - branched : best_query))
+    branch_times+=($((branched - start)))
+    query_times+=($((answered - branched)))
+    if [ "$attempt" != 1 ]; then
+        zenith pg stop "copy$attempt"
+    fi
 done
+branch_time=$(fastest "${branch_times[@]}")
+query_time=$(fastest "${query_times[@]}")
+say "branch: $branch_time ms (of ${branch_times[*]}); first query on it: $query_time ms (of ${query_times[*]})"
 dump copy1 copy
 same_dump first copy
 say "a compute on a branch: same pg_dumpall"
@@ -167,14 +184,18 @@ say "a compute on a branch: same pg_dumpall"
 for compute in first copy1; do
     start=$(milliseconds)
     pg_amcheck --all --install-missing --heapallindexed --parent-check --jobs=2 \
-        -h "$host" -p "$(compute_field "$compute" port)" > "$WORK/log/amcheck.$compute.log" 2>&1 \
+        --progress -h "$host" -p "$(compute_field "$compute" port)" \
+        > "$WORK/log/amcheck.$compute.log" 2>&1 \
         || { cat "$WORK/log/amcheck.$compute.log" >&2; fail "pg_amcheck on $compute"; }
-    say "pg_amcheck on $compute: clean, $((($(milliseconds) - start) / 1000)) s"
+    checked=$(tr '\r' '\n' < "$WORK/log/amcheck.$compute.log" \
+        | sed -n 's,^ *\([0-9]*\)/\([0-9]*\) relations (100%).*,\2,p' | tail -1)
+    [ "${checked:-0}" -gt 1000 ] || fail "pg_amcheck on $compute checked only ${checked:-0} relations"
+    say "pg_amcheck on $compute: $checked relations clean, $((($(milliseconds) - start) / 1000)) s"
 done
 
-if [ "$best_branch" -ge "$BRANCH_LIMIT_MS" ] || [ "$best_query" -ge "$FIRST_QUERY_LIMIT_MS" ]; then
-    fail "branching took $best_branch ms (limit $BRANCH_LIMIT_MS)," \
-        "the first query on it $best_query ms (limit $FIRST_QUERY_LIMIT_MS)"
+if [ "$branch_time" -ge "$BRANCH_LIMIT_MS" ] || [ "$query_time" -ge "$FIRST_QUERY_LIMIT_MS" ]; then
+    fail "branching took $branch_time ms (limit $BRANCH_LIMIT_MS)," \
+        "the first query on it $query_time ms (limit $FIRST_QUERY_LIMIT_MS)"
 fi
 zenith stop
 say "check-postgres passed in $((($(milliseconds) - began) / 1000)) s"

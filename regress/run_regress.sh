@@ -49,3 +49,9 @@ say "repository and compute on main ready after $(($(milliseconds) - began)) ms"
     --user=postgres --launcher=with_own_branch "${tests[@]}" \
     || { cat "$WORK/output/regression.diffs" >&2; fail "differences in $WORK/output/regression.diffs"; }
 say "pg_regress suites passed in $((($(milliseconds) - began) / 1000)) s"
+zenith stop
+if [ $# = 0 ]; then
+    "$REGRESS_DIR/crash_rounds.sh" "${ZENITH_CRASH_ROUNDS:-3}"
+    "$REGRESS_DIR/protocol_abuse.sh"
+fi
+say "check-regress passed in $((($(milliseconds) - began) / 1000)) s"

@@ -3,7 +3,8 @@
 //
 //   computes/<name>/compute.json    what "pg create" registered; a compute exists while this does
 //   computes/<name>/pgdata/         the data directory of the last start
-//   computes/<name>/pgdata.tmp/     one being made; computes/<name>/pgdata.old/ one being replaced
+//   computes/<name>/pgdata.new-*/   one being made
+//   computes/<name>/pgdata.old/     one that was replaced and is being removed
 //   computes/<name>/postgres.log
 //
 // Every start takes a fresh base backup: nothing in a data directory is worth keeping but what ALTER
@@ -52,8 +53,9 @@ class ComputeNode {
     ComputeState State() const;
     std::optional<ProcessHandle> FindPostmaster() const;
 
-    // Starts postgres on a fresh base backup and waits until it accepts connections. `port`: moves
-    // the compute there first. False: it ran already. An error carries the end of the log.
+    // Starts postgres on a fresh base backup and waits until it accepts connections and the page
+    // server receives its WAL. `port`: moves the compute there first. A port nobody chose moves when
+    // another program has it. False: it ran already. An error carries the end of the log.
     Result<bool> Start(std::optional<int> port = std::nullopt);
     // Stop = RequestStop, then WaitUntilStopped; apart for stopping several at once. False: it did
     // not run.
@@ -68,11 +70,14 @@ class ComputeNode {
           file_(std::move(file)),
           directory_(repository.ComputeDirectory(file_.name)) {}
 
-    Status FetchBaseBackup() const;
-    Status PutDataDirectoryInPlace() const;
+    Status SettlePort(std::optional<int> wanted);
+    Status FetchBaseBackup(PqConnection& connection, const std::string& target) const;
+    // As Start; requires: the timeline's lock is held.
+    Result<bool> StartLocked(std::optional<int> port);
     Status RunPostgres() const;
+    bool WalIsReceived() const;
     void RemoveStaleFiles() const;
-    std::string AutoConfPath(const char* data_directory) const;
+    std::string AutoConfPath() const;
 
     const Repository* repository_;
     ComputeFile file_;

@@ -132,9 +132,12 @@ Result<std::pair<std::string, std::string>> ParseSetting(const std::string& text
     return std::pair(name, Trim(std::string_view(text).substr(equals + 1)));
 }
 
+std::string ComputeConnstr(const Repository& repository, const ComputeFile& compute) {
+    return "host=" + repository.SocketDirectory() + " port=" + std::to_string(compute.port) +
+           " user=postgres";
+}
+
 std::string ComputeConfText(const Repository& repository, const ComputeFile& compute) {
-    const std::string socket_directory = repository.SocketDirectory();
-    const std::string port = std::to_string(compute.port);
     std::string text =
         "# Written by \"zenith pg start\" for compute \"" + compute.name +
         "\"; overwritten at every start.\n"
@@ -142,11 +145,11 @@ std::string ComputeConfText(const Repository& repository, const ComputeFile& com
     auto add = [&](std::string_view name, std::string_view value) {
         text += std::string(name) + " = " + QuoteSetting(value) + "\n";
     };
-    add("port", port);
+    add("port", std::to_string(compute.port));
     add("listen_addresses", compute.listen_addresses);
-    add("unix_socket_directories", socket_directory);
+    add("unix_socket_directories", repository.SocketDirectory());
     add("zenith.pageserver", repository.PageServerConnstr());
-    add("zenith.compute_connstr", "host=" + socket_directory + " port=" + port + " user=postgres");
+    add("zenith.compute_connstr", ComputeConnstr(repository, compute));
     add("cluster_name", compute.name.substr(0, 63));
     add("logging_collector", "off");
     add("log_destination", "stderr");

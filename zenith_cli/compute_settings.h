@@ -20,6 +20,9 @@ std::string QuoteSetting(std::string_view value);
 // belong to the CLI or the page server.
 Result<std::pair<std::string, std::string>> ParseSetting(const std::string& text);
 
+// How the page server reaches the compute.
+std::string ComputeConnstr(const Repository& repository, const ComputeFile& compute);
+
 // The text of zenith_compute.conf.
 std::string ComputeConfText(const Repository& repository, const ComputeFile& compute);
 

@@ -59,13 +59,14 @@ std::optional<int> PageServer::TcpPort() const {
 }
 
 Result<bool> PageServer::Start() const {
-    ZENITH_RETURN_IF_ERROR(repository_.ReadConfig().status());
+    ZENITH_ASSIGN_OR_RETURN(RepoConfig config, repository_.ReadConfig());
     ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(repository_.path() + "/pageserver.lock"));
     if (FindProcess()) {
         return false;
     }
     ZENITH_ASSIGN_OR_RETURN(std::string program, FindPageServerProgram());
     ZENITH_RETURN_IF_ERROR(repository_.EnsureSocketDirectory());
+    unlink(repository_.PageServerPortPath().c_str());  // of one that was killed
     const std::string log = repository_.PageServerLogPath();
     RotateLog(log, kLogLimit);
     const uint64_t log_start = FileSize(log);
@@ -75,7 +76,8 @@ Result<bool> PageServer::Start() const {
     const std::string socket = repository_.SocketDirectory() + "/.s.PGSQL." +
                                std::to_string(kPageServerSocketPort);
     Status status = WaitUntilReady(pid, kStartTimeoutMs, [&] {
-        if (!FileExists(socket)) {
+        if (!FileExists(socket) || (!config.listen_address.empty() &&
+                                    !FileExists(repository_.PageServerPortPath()))) {
             return false;
         }
         Result<PqConnection> connection =

@@ -21,7 +21,7 @@ constexpr size_t kControlCrcOffset = 288;   // offsetof(ControlFileData, crc)
 constexpr size_t kNonceSize = 32;           // MOCK_AUTH_NONCE_LEN
 constexpr double kFloatFormat = 1234567.0;  // FLOATFORMAT_VALUE
 
-// What ReadControlFile() of xlog.c compares with the build; maxAlign to loblksize, around the float.
+// What ReadControlFile() of xlog.c compares with the build: maxAlign to loblksize.
 constexpr uint32_t kMaxAlignOf = 8;
 constexpr uint32_t kNameDataLen = 64;
 constexpr uint32_t kIndexMaxKeys = 32;

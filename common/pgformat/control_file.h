@@ -71,8 +71,8 @@ struct CheckpointWal {
     uint64_t first_segment = 0;
     std::vector<std::string> segments;
 };
-// `prev`: start of the record before. `fields.redo` is set by this function. `page_prefix`: the real
-// bytes of the page that holds `at`, from the page's start up to `at` (empty at a boundary).
+// `prev`: start of the record before. `fields.redo` is set by this function. `page_prefix`: the
+// real bytes of the page that holds `at`, from the page's start up to `at` (empty at a boundary).
 CheckpointWal SynthesizeCheckpointWal(Lsn at, Lsn prev, uint64_t system_identifier,
                                       CheckPointFields fields,
                                       std::span<const std::byte> page_prefix);

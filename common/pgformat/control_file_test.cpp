@@ -157,7 +157,7 @@ TEST(ControlFile, PgControldataAgrees) {
     EXPECT_TRUE(RemoveTree(base).ok());
 }
 
-// ---- the synthesized checkpoint ------------------------------------------------------------------
+// ---- the synthesized checkpoint ----------------------------------------------------------------
 
 struct Alignment {
     const char* name;

@@ -141,7 +141,7 @@ SAME_RMGR(kLogicalMsg, RM_LOGICALMSG_ID);
 SAME(zenith::kMaxBuiltinRmgr, static_cast<int>(RM_MAX_BUILTIN_ID));
 SAME(zenith::kMinCustomRmgr, RM_MIN_CUSTOM_ID);
 
-// ---- control_file.h: the checkpoint, pg_control and the slot state file ---------------------------
+// ---- control_file.h: the checkpoint, pg_control and the slot state file -------------------------
 SAME(zenith::kCheckPointSize, sizeof(CheckPoint));
 static_assert(offsetof(CheckPoint, redo) == 0, "redo");
 static_assert(offsetof(CheckPoint, ThisTimeLineID) == 8, "ThisTimeLineID");

@@ -58,6 +58,14 @@ Result<int64_t> JsonReader::Integer(const char* name, int64_t low, int64_t high)
     return number;
 }
 
+Result<bool> JsonReader::Boolean(const char* name) const {
+    ZENITH_ASSIGN_OR_RETURN(const rapidjson::Value* value, Member(name));
+    if (!value->IsBool()) {
+        return Error(std::string("field \"") + name + "\" is not true or false");
+    }
+    return value->GetBool();
+}
+
 Result<uint64_t> JsonReader::BigNumber(const char* name) const {
     ZENITH_ASSIGN_OR_RETURN(std::string text, String(name));
     uint64_t number = 0;
@@ -116,6 +124,11 @@ void JsonWriter::String(const char* name, std::string_view value) {
 void JsonWriter::Integer(const char* name, int64_t value) {
     writer_.Key(name);
     writer_.Int64(value);
+}
+
+void JsonWriter::Boolean(const char* name, bool value) {
+    writer_.Key(name);
+    writer_.Bool(value);
 }
 
 void JsonWriter::BigNumber(const char* name, uint64_t value) {

@@ -30,6 +30,7 @@ class JsonReader {
     Result<std::string> String(const char* name) const;
     // An integer in [low, high].
     Result<int64_t> Integer(const char* name, int64_t low, int64_t high) const;
+    Result<bool> Boolean(const char* name) const;
     // A decimal number written as a string: numbers above 2^53 do not survive every JSON reader.
     Result<uint64_t> BigNumber(const char* name) const;
     Result<Lsn> ReadLsn(const char* name) const;
@@ -53,6 +54,7 @@ class JsonWriter {
     JsonWriter();
     void String(const char* name, std::string_view value);
     void Integer(const char* name, int64_t value);
+    void Boolean(const char* name, bool value);
     void BigNumber(const char* name, uint64_t value);
     void Pairs(const char* name,
                const std::vector<std::pair<std::string, std::string>>& pairs);

@@ -73,6 +73,8 @@ struct ComputeFile {
     std::string branch;  // the branch's name when the compute was made
     TimelineId timeline;
     int port = 0;
+    // The user chose the port; else it may change when another program has taken it.
+    bool port_is_fixed = false;
     std::string listen_addresses = "127.0.0.1";
     // Settings for postgres beside ours, in the order given; the last of a name wins.
     std::vector<std::pair<std::string, std::string>> settings;

@@ -41,6 +41,7 @@ Result<ComputeFile> Repository::ReadCompute(const std::string& name) const {
     ZENITH_ASSIGN_OR_RETURN(file.timeline, json.ReadTimelineId("timeline"));
     ZENITH_ASSIGN_OR_RETURN(int64_t port, json.Integer("port", 1, 65535));
     file.port = static_cast<int>(port);
+    ZENITH_ASSIGN_OR_RETURN(file.port_is_fixed, json.Boolean("port_is_fixed"));
     ZENITH_ASSIGN_OR_RETURN(file.listen_addresses, json.String("listen_addresses"));
     ZENITH_ASSIGN_OR_RETURN(file.settings, json.Pairs("settings"));
     ZENITH_ASSIGN_OR_RETURN(file.created_at, json.Integer("created_at", 0, INT64_MAX));
@@ -53,6 +54,7 @@ Status Repository::WriteCompute(const ComputeFile& file) const {
     json.String("branch", file.branch);
     json.String("timeline", file.timeline.ToString());
     json.Integer("port", file.port);
+    json.Boolean("port_is_fixed", file.port_is_fixed);
     json.String("listen_addresses", file.listen_addresses);
     json.Pairs("settings", file.settings);
     json.Integer("created_at", file.created_at);

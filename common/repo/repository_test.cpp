@@ -357,6 +357,7 @@ TEST_F(RepositoryTest, ComputeRoundTrip) {
     file.branch = "feature/x";
     file.timeline = TimelineId::Random();
     file.port = 15432;
+    file.port_is_fixed = true;
     file.settings = {{"shared_buffers", "1MB"}, {"search_path", "'a b', c"}};
     ASSERT_TRUE(EnsureDirectory(repository_->ComputeDirectory("main")).ok());
     ASSERT_TRUE(repository_->WriteCompute(file).ok());
@@ -365,6 +366,7 @@ TEST_F(RepositoryTest, ComputeRoundTrip) {
     EXPECT_EQ(read->branch, "feature/x");
     EXPECT_EQ(read->timeline, file.timeline);
     EXPECT_EQ(read->port, 15432);
+    EXPECT_TRUE(read->port_is_fixed);
     EXPECT_EQ(read->listen_addresses, "127.0.0.1");
     EXPECT_EQ(read->settings, file.settings);
 
@@ -376,7 +378,7 @@ TEST_F(RepositoryTest, ComputeRoundTrip) {
     for (const char* settings : {"1", "{}", "[1]", "[[\"a\"]]", "[[\"a\", 1]]"}) {
         Put("computes/main/compute.json",
             R"({"branch": "m", "timeline": ")" + file.timeline.ToString() +
-                R"(", "port": 1, "listen_addresses": "", "created_at": 0, "settings": )" +
+                R"(", "port": 1, "port_is_fixed": false, "listen_addresses": "", "created_at": 0, "settings": )" +
                 settings + "}");
         EXPECT_EQ(repository_->ReadCompute("main").status().code(), StatusCode::kCorruption)
             << settings;

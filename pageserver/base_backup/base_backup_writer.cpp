@@ -191,7 +191,8 @@ Status Writer::WriteDirectories() {
 
 Status Writer::WriteConfiguration() {
     const std::string prefix = kFileBlobPrefix;
-    for (const char* name : {"PG_VERSION", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf"}) {
+    for (const char* name :
+         {"PG_VERSION", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf"}) {
         ZENITH_ASSIGN_OR_RETURN(std::string content, Blob(prefix + name));
         ZENITH_RETURN_IF_ERROR(tar_.File(name, content));
     }

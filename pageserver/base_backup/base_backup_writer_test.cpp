@@ -299,7 +299,8 @@ TEST_F(BaseBackupTest, ReadOnlyAtAPastLsn) {
     EXPECT_EQ(repository_.ReadTimeline(root_)->term, 0u);
 
     StringSink sink;
-    EXPECT_EQ(WriteBaseBackup(*manager_, reconstructor_, root_, builder.position() + 8, sink).code(),
+    Lsn future = builder.position() + 8;
+    EXPECT_EQ(WriteBaseBackup(*manager_, reconstructor_, root_, future, sink).code(),
               StatusCode::kNotFound);
     EXPECT_EQ(WriteBaseBackup(*manager_, reconstructor_, TimelineId::Random(), std::nullopt, sink)
                   .code(),

@@ -40,7 +40,8 @@ class SnapshotFile {
 Status WriteSnapshotFile(const std::string& pgdata, Lsn lsn, uint64_t system_identifier,
                          const std::string& path);
 
-// A timeline over its files. `snapshot` is given for a root timeline, `parent` for a branch.
+// A timeline over its files. `snapshot` is given for a root timeline, `parent` (made here, too) for
+// a branch.
 // Starts out with no records of its own; whoever loads it re-ingests its WAL.
 std::shared_ptr<Timeline> MakeTimeline(TimelineId id, Lsn start_lsn,
                                        std::shared_ptr<Timeline> parent,

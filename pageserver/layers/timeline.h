@@ -11,7 +11,12 @@
 // Threads   Reads may come from any number of threads. There is one writer at a time (the ingest
 //           thread); its calls between BeginRecords() and CommitRecords() become visible to readers
 //           together. All methods lock internally.
-// Errors    kCorruption for damaged files, naming file, offset, timeline and LSN.
+// Errors    kCorruption for damaged files, naming file, offset, timeline and LSN; kNotFound for an
+//           LSN before the history, naming the oldest one; kUnavailable when an ancestor has not
+//           been ingested up to the branch point (never a page without its older half). A failure
+//           that a writing call meets fails the batch and every read after it.
+// Order     Within one record, what ends something (truncate, drop, clone) is called before what
+//           the record puts in its place: a version and the cut that have the same LSN both count.
 #pragma once
 
 #include <condition_variable>
@@ -128,12 +133,18 @@ class Timeline {
     virtual void TruncateRelation(const RelForkKey& rel, BlockNumber blocks) = 0;
     // All forks of the relation cease to exist.
     virtual void DropRelation(const RelFileNode& node) = 0;
+    // The directory exists from now on (also called for the first relation of a database in a
+    // tablespace, as PostgreSQL makes the directory then).
     virtual void CreateDatabase(const DatabaseKey& db) = 0;
-    // `db` becomes a copy of `source` as of the current record; nothing is copied.
+    // `db` becomes a copy of `source` as of just before the current record; nothing is copied.
+    // Its relation map and files ("file/base/<db>/...") come along.
     virtual void CloneDatabase(const DatabaseKey& db, const DatabaseKey& source) = 0;
-    // The database's directory and all relations in it cease to exist, its relation map too.
+    // The database's directory and all relations in it cease to exist, its relation map and files
+    // too.
     virtual void DropDatabase(const DatabaseKey& db) = 0;
     virtual void PutBlob(const std::string& key, std::string value) = 0;
+    // Dropping a tablespace's blob also drops the databases in it (the directories that
+    // PostgreSQL removes with the tablespace).
     virtual void DropBlob(const std::string& key) = 0;
     // Makes everything since BeginRecords() visible and moves last_record_end().
     virtual void CommitRecords() = 0;

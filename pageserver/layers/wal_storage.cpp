@@ -122,12 +122,18 @@ Status WalStorage::OpenForAppend(uint64_t segment_number) {
 }
 
 Status WalStorage::Append(Lsn lsn, std::span<const std::byte> data) {
-    ZENITH_RETURN_IF_ERROR(sync_failure_);
     if (lsn < start_) {
         return Status::InvalidArgument("WAL at " + lsn.ToString() +
                                        " is before the start of the timeline at " +
                                        start_.ToString());
     }
+    if (!lost_.ok()) {
+        if (lsn > lost_from_) {
+            return lost_;
+        }
+        lost_ = Status::Ok();
+    }
+    unsynced_from_ = std::min(unsynced_from_, lsn);
     while (!data.empty()) {
         uint64_t segment = WalSegmentNumber(lsn);
         uint64_t offset = lsn.value % kWalSegmentSize;
@@ -143,39 +149,43 @@ Status WalStorage::Append(Lsn lsn, std::span<const std::byte> data) {
 }
 
 Status WalStorage::Sync() {
-    ZENITH_RETURN_IF_ERROR(sync_failure_);
-    while (!unsynced_segments_.empty()) {
-        uint64_t segment = *unsynced_segments_.begin();
+    ZENITH_RETURN_IF_ERROR(lost_);
+    Status status = SyncFiles();
+    if (!status.ok()) {
+        lost_ = status.WithContext("WAL of timeline from " + unsynced_from_.ToString() +
+                                   " on is not durable");
+        lost_from_ = unsynced_from_;
+        append_fd_.Reset();
+        return lost_;
+    }
+    unsynced_from_ = kMaxLsn;
+    return Status::Ok();
+}
+
+Status WalStorage::SyncFiles() {
+    for (uint64_t segment : unsynced_segments_) {
         const std::string path = SegmentPath(segment);
-        // The append descriptor only when it is that segment's: fdatasync works on the file, so a
-        // descriptor opened again for an older one is as good.
+        // fdatasync works on the file: a descriptor opened again for an older segment is as good.
         UniqueFd reopened;
         int fd = append_fd_.get();
         if (!append_fd_.valid() || append_segment_ != segment) {
             ZENITH_ASSIGN_OR_RETURN(reopened, OpenFile(path, O_RDWR));
             fd = reopened.get();
         }
-        Status status = FdatasyncFile(fd, path);
-        if (!status.ok()) {
-            sync_failure_ = status.WithHint("Restart the page server after repairing the disk.");
-            return sync_failure_;
-        }
-        unsynced_segments_.erase(segment);
+        ZENITH_RETURN_IF_ERROR(FdatasyncFile(fd, path));
     }
     if (directory_changed_) {
-        Status status = FsyncDirectory(directory_);
-        if (!status.ok()) {
-            sync_failure_ = status.WithHint("Restart the page server after repairing the disk.");
-            return sync_failure_;
-        }
-        directory_changed_ = false;
+        ZENITH_RETURN_IF_ERROR(FsyncDirectory(directory_));
     }
+    unsynced_segments_.clear();
+    directory_changed_ = false;
     return Status::Ok();
 }
 
-Status WalStorage::ZeroTail(Lsn lsn) {
+Status WalStorage::ZeroTail(Lsn lsn, bool rewrite) {
     uint64_t segment = WalSegmentNumber(lsn);
     if (!FileExists(SegmentPath(segment))) {
+        unsynced_segments_.erase(segment);
         return Status::Ok();
     }
     ZENITH_RETURN_IF_ERROR(OpenForAppend(segment));
@@ -188,7 +198,7 @@ Status WalStorage::ZeroTail(Lsn lsn) {
         size_t n = std::min<uint64_t>(kChunk - offset % kChunk, kWalSegmentSize - offset);
         auto part = std::span(chunk).first(n);
         ZENITH_RETURN_IF_ERROR(ReadOwn(WalSegmentStart(segment) + offset, part));
-        if (!std::equal(part.begin(), part.end(), zeroes.begin())) {
+        if (rewrite || !std::equal(part.begin(), part.end(), zeroes.begin())) {
             unsynced_segments_.insert(segment);
             ZENITH_RETURN_IF_ERROR(WriteAllAt(append_fd_.get(), SegmentPath(segment), offset,
                                               std::span(zeroes).first(n)));
@@ -199,11 +209,15 @@ Status WalStorage::ZeroTail(Lsn lsn) {
 }
 
 Status WalStorage::TruncateAfter(Lsn lsn) {
-    ZENITH_RETURN_IF_ERROR(sync_failure_);
     if (lsn < start_) {
         return Status::InvalidArgument("cannot cut off WAL at " + lsn.ToString() +
                                        ": the timeline starts at " + start_.ToString());
     }
+    const bool rewrite = !lost_.ok();
+    if (rewrite && lsn > lost_from_) {
+        return lost_;
+    }
+    unsynced_from_ = std::min(unsynced_from_, lsn);
     // The first segment to go; the one before it keeps a part.
     uint64_t first = WalSegmentNumber(lsn) + (lsn.value % kWalSegmentSize == 0 ? 0 : 1);
     std::vector<uint64_t> segments;
@@ -228,8 +242,9 @@ Status WalStorage::TruncateAfter(Lsn lsn) {
         open_segments_.erase(segment);
     }
     if (lsn.value % kWalSegmentSize != 0) {
-        ZENITH_RETURN_IF_ERROR(ZeroTail(lsn));
+        ZENITH_RETURN_IF_ERROR(ZeroTail(lsn, rewrite));
     }
+    lost_ = Status::Ok();
     return Sync();
 }
 

@@ -36,8 +36,9 @@ class WalStorage {
     // Writes bytes at [lsn, lsn + data.size()); not yet durable. kInvalidArgument before start().
     // After kIoError part of the bytes may be written; appending them again is allowed.
     Status Append(Lsn lsn, std::span<const std::byte> data);
-    // Makes everything appended durable. After a failure every later Append and Sync fails too:
-    // the kernel may have dropped the bytes and would report success the next time.
+    // Makes everything appended durable. After a failure nothing appended since the last success
+    // counts as written (the kernel may have dropped it, and would report success the next time):
+    // Sync, and Append further on, fail until Append starts over at or before the first of it.
     Status Sync();
     // Zeroes everything from `lsn` on and removes later segments (also the one that `lsn` begins);
     // durable on return. kInvalidArgument before start().
@@ -72,7 +73,9 @@ class WalStorage {
     // The storage among this one and its ancestors that holds `lsn`; *limit becomes the first
     // position after `lsn` that it does not answer for.
     const WalStorage* HolderOf(Lsn lsn, Lsn* limit) const;
-    Status ZeroTail(Lsn lsn);
+    Status SyncFiles();
+    // Zeroes the rest of the segment; what is zero already is skipped unless `rewrite`.
+    Status ZeroTail(Lsn lsn, bool rewrite);
 
     const std::string directory_;
     const Lsn start_;
@@ -90,7 +93,9 @@ class WalStorage {
     uint64_t append_segment_ = 0;
     std::set<uint64_t> unsynced_segments_;
     bool directory_changed_ = false;
-    Status sync_failure_;
+    Lsn unsynced_from_ = kMaxLsn;  // the first byte written since the last successful Sync
+    Status lost_;  // why Sync failed; what came from lost_from_ on is to be repeated
+    Lsn lost_from_;
 };
 
 }  // namespace zenith

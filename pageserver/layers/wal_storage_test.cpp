@@ -331,6 +331,35 @@ TEST_F(WalStorageTest, FailureToWriteIsReported) {
     EXPECT_NE(status.message().find(WalSegmentName(5)), std::string::npos);
 }
 
+TEST_F(WalStorageTest, WhatASyncFailedForMustBeAppendedAgain) {
+    WalStorage wal(Directory(), kSegment5, nullptr);
+    ASSERT_TRUE(wal.Append(kSegment5, Bytes("durable")).ok());
+    ASSERT_TRUE(wal.Sync().ok());
+    Lsn from = WalSegmentStart(6) - 100;
+    ASSERT_TRUE(wal.Append(from, Bytes(std::string(300, 'x'))).ok());
+    // The file is gone under our feet: the sync fails, and a second try must not pretend.
+    ASSERT_TRUE(RemoveFile(wal.directory() + "/" + WalSegmentName(5)).ok());
+    Status status = wal.Sync();
+    ASSERT_FALSE(status.ok());
+    EXPECT_NE(status.message().find(from.ToString()), std::string::npos) << status.message();
+    EXPECT_FALSE(wal.Sync().ok());
+    EXPECT_FALSE(wal.Append(from + 300, Bytes("later")).ok());
+    EXPECT_FALSE(wal.TruncateAfter(from + 200).ok());
+    // Starting over heals.
+    ASSERT_TRUE(wal.Append(from, Bytes(std::string(300, 'y'))).ok());
+    ASSERT_TRUE(wal.Append(from + 300, Bytes("later")).ok());
+    EXPECT_TRUE(wal.Sync().ok());
+    WalStorage reopened(wal.directory(), kSegment5, nullptr);
+    EXPECT_EQ(ReadText(reopened, from + 299, 6), "ylater");
+    // So does cutting off.
+    ASSERT_TRUE(wal.Append(from, Bytes(std::string(300, 'z'))).ok());
+    ASSERT_TRUE(RemoveFile(wal.directory() + "/" + WalSegmentName(5)).ok());
+    ASSERT_FALSE(wal.Sync().ok());
+    EXPECT_TRUE(wal.TruncateAfter(from).ok());
+    EXPECT_TRUE(wal.Append(from, Bytes("w")).ok());
+    EXPECT_TRUE(wal.Sync().ok());
+}
+
 size_t OpenDescriptors() {
     return ListDirectory("/proc/self/fd")->size();
 }

@@ -159,7 +159,8 @@ class PageReconstructorTest : public testing::Test {
     static WalRecordSpec Change(const PageKey& key, const std::string& what, bool init = false) {
         WalRecordSpec spec;
         spec.rmgr = Rmgr::kBtree;
-        spec.blocks = {{.rel = key.relation(), .block = key.block, .will_init = init, .data = what}};
+        spec.blocks = {
+            {.rel = key.relation(), .block = key.block, .will_init = init, .data = what}};
         spec.main_data = "x";
         return spec;
     }
@@ -462,9 +463,9 @@ TEST_F(PageReconstructorTest, HugeHistoriesAreAppliedInPieces) {
     std::vector<RecordRef> other_refs;
     const std::string data(60000, 'd');
     for (int i = 0; i < 200; ++i) {
-        refs.push_back(timeline->Add(page_, Change(page_, data, i == 0), i == 0 ? kRefWillInit : 0));
-        other_refs.push_back(
-            timeline->Add(other, Change(other, data, i == 0), i == 0 ? kRefWillInit : 0));
+        const uint8_t flags = i == 0 ? kRefWillInit : 0;
+        refs.push_back(timeline->Add(page_, Change(page_, data, i == 0), flags));
+        other_refs.push_back(timeline->Add(other, Change(other, data, i == 0), flags));
     }
     PageReconstructor reconstructor(applier_, kCache);
     std::vector<PageKey> keys = {page_, other};

@@ -401,8 +401,8 @@ TEST_P(RedoAgainstRecoveryTest, EveryPageComesOutTheSame) {
             while ((*pages[i])[at] == (*expected[i])[at]) {
                 ++at;
             }
-            ADD_FAILURE() << request.key.ToString() << " differs from offset " << at << " on, after "
-                          << request.records.size() << " records; LSN "
+            ADD_FAILURE() << request.key.ToString() << " differs from offset " << at
+                          << " on, after " << request.records.size() << " records; LSN "
                           << PageLsn(*pages[i]).ToString() << ", expected "
                           << PageLsn(*expected[i]).ToString();
         }

@@ -284,7 +284,8 @@ TEST_F(RedoProcessPoolTest, LargeBatchDoesNotBlock) {
     ASSERT_TRUE(source[0].ok());
     std::string fpi = PageImages({5000}, *source[0]);
     for (uint64_t i = 0; i < 400; ++i) {
-        large.records.push_back({Lsn(0x3000000 + i * 0x4000), Lsn(0x3000000 + i * 0x4000 + 1), fpi});
+        Lsn start(0x3000000 + i * 0x4000);
+        large.records.push_back({start, start + 1, fpi});
     }
     batch.insert(batch.begin() + 1000, large);
 

@@ -80,7 +80,8 @@ inline std::string HeapInsert(BlockNumber block, uint16_t offset, const std::str
     spec.rmgr = Rmgr::kHeap;
     spec.info = init_page ? kHeapInsert | kInitPage : kHeapInsert;
     spec.xid = 1000;
-    spec.blocks = {{.rel = kTestTable, .block = block, .will_init = init_page, .data = tuple.Take()}};
+    spec.blocks = {
+        {.rel = kTestTable, .block = block, .will_init = init_page, .data = tuple.Take()}};
     spec.main_data = main_data.Take();
     return EncodeWalRecord(spec, Lsn());
 }

@@ -23,7 +23,8 @@ inline void FakeRedo(const RedoRecord& record, PageSpan page) {
     constexpr size_t kDigestAt = 64;
     constexpr size_t kCountAt = 72;
     uint32_t digest = Crc32cExtend(kCrc32cInit, page);
-    digest = Crc32cExtend(digest, std::as_bytes(std::span(record.bytes.data(), record.bytes.size())));
+    auto bytes = std::as_bytes(std::span(record.bytes.data(), record.bytes.size()));
+    digest = Crc32cExtend(digest, bytes);
     SetPageLsn(page, record.end);
     std::memcpy(page.data() + kDigestAt, &digest, sizeof digest);
     uint32_t count;

@@ -158,10 +158,20 @@ class FakeTimeline : public Timeline {
     void CloneDatabase(const DatabaseKey& db, const DatabaseKey& source) override {
         events.push_back("clone database " + Name(db) + " from " + Name(source));
         databases.insert(db);
+        std::map<RelForkKey, BlockNumber> copies;
+        for (const auto& [rel, blocks] : relations) {
+            if (rel.node.spc == source.spc && rel.node.db == source.db) {
+                copies[{{db.spc, db.db, rel.node.rel}, rel.fork}] = blocks;
+            }
+        }
+        relations.insert(copies.begin(), copies.end());
     }
     void DropDatabase(const DatabaseKey& db) override {
         events.push_back("drop database " + Name(db));
         databases.erase(db);
+        std::erase_if(relations, [&](const auto& entry) {
+            return entry.first.node.spc == db.spc && entry.first.node.db == db.db;
+        });
     }
     void PutBlob(const std::string& key, std::string value) override {
         events.push_back("blob " + key);

@@ -79,7 +79,7 @@ class WalBuilder {
     Placed AppendOverwritten(const WalRecordSpec& abandoned);
     // Zeroes that are not WAL.
     void AppendZeros(size_t n) { stream_.append(n, '\0'); }
-    // A record of `rmgr` NOOP kind whose end is exactly at `end` (8-aligned, on this page or later).
+    // An XLOG_NOOP record that ends exactly at `end` (8-aligned, on this page or later).
     Placed FillTo(Lsn end);
 
   private:

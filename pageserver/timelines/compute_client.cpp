@@ -2,6 +2,8 @@
 
 #include <libpq-fe.h>
 
+#include <chrono>
+
 #include "common/pqclient/pq_connection.h"
 #include "pageserver/wal_receiver/compute_wal_source.h"
 
@@ -20,10 +22,14 @@ ComputeLiveness ProbeCompute(const std::string& connstr, const TimelineId& timel
     if (!full.ok()) {
         return ComputeLiveness::kGone;
     }
+    auto begin = std::chrono::steady_clock::now();
     auto connection = PqConnection::Connect(*full, kProbeTimeoutMs, wake_fd);
     if (!connection.ok()) {
-        return PQping(full->c_str()) == PQPING_REJECT ? ComputeLiveness::kBusy
-                                                      : ComputeLiveness::kGone;
+        // Who has not answered at all would not answer the second question either.
+        bool answered = std::chrono::steady_clock::now() - begin <
+                        std::chrono::milliseconds(kProbeTimeoutMs);
+        return answered && PQping(full->c_str()) == PQPING_REJECT ? ComputeLiveness::kBusy
+                                                                  : ComputeLiveness::kGone;
     }
     return VerifyCompute(*connection, timeline, term, kProbeTimeoutMs).ok()
                ? ComputeLiveness::kLives

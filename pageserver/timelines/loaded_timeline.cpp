@@ -77,7 +77,8 @@ Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repositor
         if (ancestor.last_record_end() < file.ancestor_lsn) {
             ZENITH_RETURN_IF_ERROR(parent->follower->error());
             return Status::Corruption("timeline " + name + " starts at " +
-                                      file.ancestor_lsn.ToString() + " but the WAL of its ancestor " +
+                                      file.ancestor_lsn.ToString() +
+                                      " but the WAL of its ancestor " +
                                       ancestor.id().ToString() + " ends at " +
                                       ancestor.last_record_end().ToString());
         }

@@ -1,7 +1,8 @@
 // DecodedRecord: one WAL record taken apart: header, block references, main data.
 //
 // All spans point into the record's own bytes (xl_tot_len bytes without page headers), which the
-// caller keeps alive. Source of the format: access/xlogrecord.h, DecodeXLogRecord() of xlogreader.c.
+// caller keeps alive. Source of the format: access/xlogrecord.h, DecodeXLogRecord() of
+// xlogreader.c.
 #pragma once
 
 #include <array>

@@ -287,9 +287,10 @@ Status ClusterState::ApplyCheckpoint(const DecodedRecord& record, bool shutdown)
     }
     const CheckPointFields& checkpoint = *decoded;
     checkpoint_time = checkpoint.time;
+    // Also of an online one: a server that starts with another setting says so nowhere else.
+    full_page_writes = checkpoint.full_page_writes;
     if (shutdown) {
         // Nothing was running: the counters are exact.
-        full_page_writes = checkpoint.full_page_writes;
         next_xid = checkpoint.next_xid;
         next_oid = checkpoint.next_oid;
         next_multi = checkpoint.next_multi;
@@ -303,7 +304,7 @@ Status ClusterState::ApplyCheckpoint(const DecodedRecord& record, bool shutdown)
         return Status::Ok();
     }
     // The values are from the checkpoint's beginning, so they are lower bounds. The OID counter is
-    // left to XLOG_NEXTOID, full_page_writes to XLOG_FPW_CHANGE.
+    // left to XLOG_NEXTOID.
     if (next_xid < checkpoint.next_xid) {
         next_xid = checkpoint.next_xid;
     }

@@ -179,7 +179,7 @@ TEST_F(ClusterStateTest, OnlineCheckpointOnlyRaises) {
     EXPECT_EQ(6u, state_.oldest_multi_db);
     EXPECT_EQ(900u, state_.oldest_commit_ts_xid);
     EXPECT_EQ(990u, state_.newest_commit_ts_xid);
-    EXPECT_TRUE(state_.full_page_writes);
+    EXPECT_FALSE(state_.full_page_writes);
 }
 
 TEST_F(ClusterStateTest, OidsSettingsAndFullPageWrites) {
@@ -292,7 +292,8 @@ TEST_F(ClusterStateAtTest, EveryPositionOfATimeline) {
     // Damage in the ingested part is said, not passed over.
     const std::byte garbage[64] = {};
     ASSERT_TRUE(storage.Append(placed[30].start, garbage).ok());
-    EXPECT_EQ(StatusCode::kCorruption, ClusterStateAt(timeline, placed[40].end, 99).status().code());
+    EXPECT_EQ(StatusCode::kCorruption,
+              ClusterStateAt(timeline, placed[40].end, 99).status().code());
     EXPECT_TRUE(ClusterStateAt(timeline, placed[20].end, 99).ok());
 }
 

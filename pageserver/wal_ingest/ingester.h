@@ -1,8 +1,8 @@
 // Ingester: says what each WAL record changes and writes that into the timeline's index.
 //
 // In        whole records in order, from the record assembler.
-// Out       calls on Timeline's writing half; ClusterState kept up to date and saved as a blob about
-//           every 64 kB of WAL.
+// Out       calls on Timeline's writing half; ClusterState kept up to date and saved as a blob
+//           about every 64 kB of WAL.
 // Threads   one thread at a time. Errors: kCorruption for a record that cannot be understood, and
 //           kRefused for one that cannot be honoured (a custom resource manager with block
 //           references); ingest of that timeline stops there and says so, nothing is skipped.

@@ -292,7 +292,8 @@ TEST_F(IngestTest, TruncationCutsTheMaps) {
         return PlainRecord(Rmgr::kSmgr, kSmgrTruncate, Words({blocks, 1663, 5, 16384, flags}));
     };
     // In the middle of a map page: it stays, its tail is cleared.
-    EXPECT_EQ((Changes{"create 1663/5/16384", "truncate 1663/5/16384 " + std::to_string(per_page + 9),
+    EXPECT_EQ((Changes{"create 1663/5/16384",
+                       "truncate 1663/5/16384 " + std::to_string(per_page + 9),
                        "truncate 1663/5/16384_fsm 11", "put 1663/5/16384_fsm 10 flags 2",
                        "truncate 1663/5/16384_vm 2", "put 1663/5/16384_vm 1 flags 2"}),
               Ingest(truncate(per_page + 9, 7)));
@@ -389,7 +390,8 @@ TEST_F(IngestTest, DatabasesAndTablespaces) {
     EXPECT_EQ(Changes{"create database 1663/20"},
               Ingest(PlainRecord(Rmgr::kDbase, kDbaseCreateWalLog, Words({20, 1663}))));
     EXPECT_EQ(Changes{"clone database 16390/21 from 1663/20"},
-              Ingest(PlainRecord(Rmgr::kDbase, kDbaseCreateFileCopy, Words({21, 16390, 20, 1663}))));
+              Ingest(PlainRecord(Rmgr::kDbase, kDbaseCreateFileCopy,
+                                 Words({21, 16390, 20, 1663}))));
     EXPECT_EQ((Changes{"drop database 1663/20", "drop database 16390/20"}),
               Ingest(PlainRecord(Rmgr::kDbase, kDbaseDrop, Words({20, 2, 1663, 16390}))));
     EXPECT_EQ(StatusCode::kCorruption,

@@ -12,10 +12,10 @@ namespace zenith {
 
 SlruWriter::Tip* SlruWriter::Insert(const PageKey& key) {
     if (tips_.size() >= kMaxPages && tips_.find(key) == tips_.end()) {
-        auto oldest = std::min_element(tips_.begin(), tips_.end(), [](const auto& a, const auto& b) {
+        const auto used_before = [](const auto& a, const auto& b) {
             return a.second.last_use < b.second.last_use;
-        });
-        tips_.erase(oldest);
+        };
+        tips_.erase(std::min_element(tips_.begin(), tips_.end(), used_before));
     }
     Tip& tip = tips_[key];
     tip.image.fill(std::byte{0});

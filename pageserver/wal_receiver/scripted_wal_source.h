@@ -81,6 +81,8 @@ class ScriptedCompute {
     int connects() const { return connects_; }
     const std::vector<Lsn>& starts() const { return starts_; }
     const std::vector<StatusUpdate>& updates() const { return updates_; }
+    // Keepalives that asked for a reply and got it before anything else was read.
+    int answered() const { return answered_; }
     bool Flushed(Lsn lsn) const { return !updates_.empty() && updates_.back().flushed >= lsn; }
 
   private:
@@ -99,10 +101,12 @@ class ScriptedCompute {
             auto deadline =
                 std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
             std::unique_lock lock(compute_.mutex_);
+            compute_.unanswered_ = false;
             while (true) {
                 Lsn end = compute_.start_ + compute_.stream_.size();
                 if (compute_.ask_) {
                     compute_.ask_ = false;
+                    compute_.unanswered_ = true;
                     WalMessage message;
                     message.reply_requested = true;
                     return std::optional<WalMessage>(message);
@@ -133,6 +137,8 @@ class ScriptedCompute {
 
         Status SendStatus(Lsn written, Lsn flushed, Lsn applied, bool ask) override {
             std::lock_guard lock(compute_.mutex_);
+            compute_.answered_ += compute_.unanswered_ ? 1 : 0;
+            compute_.unanswered_ = false;
             compute_.updates_.push_back({written, flushed, applied, position_, ask});
             compute_.changed_.notify_all();
             return Status::Ok();
@@ -152,6 +158,8 @@ class ScriptedCompute {
     std::optional<Lsn> break_at_;
     Status connect_error_;
     bool ask_ = false;
+    bool unanswered_ = false;
+    int answered_ = 0;
     int connects_ = 0;
     std::vector<Lsn> starts_;
     std::vector<StatusUpdate> updates_;

@@ -37,7 +37,6 @@ struct InitOptions {
     std::string pg_bindir;
     std::string encoding;
     std::string locale;
-    bool data_checksums = false;
     int listen_port = 0;
 };
 
@@ -50,6 +49,13 @@ Status CheckInitdbArguments(const std::vector<std::string>& arguments) {
                                                    " is set by zenith and cannot be changed",
                                                "Leave it out.");
             }
+        }
+        // Accepting it would promise what computes do not do: their files are copies, and what the
+        // page server stores has checksums of its own.
+        if (argument == "-k" || argument == "--data-checksums") {
+            return Status::InvalidArgument("data checksums are not supported on computes",
+                                           "Leave " + argument + " out; the page server keeps "
+                                           "checksums of all it stores.");
         }
         // Short options: alone, or with the value attached.
         if (argument.size() >= 2 && argument[0] == '-' &&
@@ -120,9 +126,6 @@ Status BuildRepository(const std::string& staging, const InitOptions& options,
     const std::string pgdata = staging + "/initdb";
     std::vector<std::string> argv = {bindir + "/initdb", "-D",        pgdata,     "-U", "postgres",
                                      "--auth=trust",     "--no-sync", "--no-instructions"};
-    if (options.data_checksums) {
-        argv.push_back("--data-checksums");
-    }
     if (!options.encoding.empty()) {
         argv.push_back("--encoding=" + options.encoding);
     }
@@ -254,7 +257,6 @@ void AddInitCommand(CLI::App& app, CommandRun& chosen) {
         "init", "make a repository (in .zenith) with a new cluster on branch main");
     command->add_option("--pg-bindir", options->pg_bindir, "where PostgreSQL 15's programs are")
         ->type_name("DIR");
-    command->add_flag("-k,--data-checksums", options->data_checksums, "as initdb");
     command->add_option("-E,--encoding", options->encoding, "as initdb")->type_name("ENCODING");
     command->add_option("--locale", options->locale, "as initdb")->type_name("LOCALE");
     command

@@ -46,8 +46,7 @@ void AddPgCreateCommand(CLI::App& pg, CommandRun& chosen) {
         ->type_name("ADDRESSES");
     command->add_option("--set", options->settings, "a setting of its postgres, name=value")
         ->type_name("SETTING")
-        ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->allow_extra_args(false);  // one value each; what follows is the branch
     command->callback([options, &chosen] {
         chosen.run = [options](const GlobalOptions& g) { return RunPgCreate(*options, g); };
     });
