@@ -17,7 +17,7 @@ OUTSIDE_INCLUDES = -isystem $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 # spdlog formats with Debian's libfmt instead of its bundled copy.
 DEFINES := -D_GNU_SOURCE -DSPDLOG_SHARED_LIB -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
 CXXFLAGS_ALL = $(CXXSTD) $(OPT) $(WARN) $(DEFINES) -fno-omit-frame-pointer -pthread -I. $(OUTSIDE_INCLUDES) $(SANITIZE)
-LDFLAGS_ALL = -pthread $(SANITIZE)
+LDFLAGS_ALL = -pthread -Wl,--as-needed $(SANITIZE)
 LIBS := -lspdlog -lfmt -lpq -lzstd -llz4 -lssl -lcrypto
 
 # ---- folders and what each may use (the table is also checked by .ci/check_includes) ------------
@@ -98,6 +98,7 @@ quickstart: ## install what is missing, build, install, run a demonstration and 
 
 check: ## the same set-up, then all tests
 	@.ci/deps.sh
+	@.ci/check_includes
 	$(STEP) install
 	$(STEP) check-unit
 	$(STEP) check-regress

@@ -16,7 +16,14 @@ fail() { echo "quickstart: FAILED: $*" >&2; exit 1; }
 
 step() { printf '\n-- %s\n' "$1"; }
 run() {
-    printf '$ %s\n' "$*"
+    local word line='$'
+    for word in "$@"; do
+        case $word in
+            *[' (<>*']*) line+=" \"$word\"" ;;
+            *) line+=" $word" ;;
+        esac
+    done
+    printf '%s\n' "$line"
     case $1 in
         zenith) shift; "$zenith" "$@" ;;
         pgbench) shift; "$bindir/pgbench" "$@" ;;
@@ -73,6 +80,6 @@ It is left running. Next:
   zenith psql dev               a session on the branch
   zenith branch experiment dev  a branch of the branch
   zenith psql experiment        a compute for it is made and started
-  zenith stop                   stop everything; "zenith start" brings it back
+  zenith stop                   stop everything; "zenith start" and "zenith psql" bring it back
 END
 echo "quickstart: done, main and its branch dev are running and differ"

@@ -108,7 +108,7 @@ settings=()
 for setting in "${SETTINGS[@]}" ${ZENITH_TEST_SETTINGS:-}; do
     settings+=(--set "$setting")
 done
-zenith pg create main --name first "${settings[@]}"
+zenith pg create main --name first --port "$("$REGRESS_DIR/bin/free_port")" "${settings[@]}"
 zenith pg start first
 host=$(psql -XAt -h 127.0.0.1 -p "$(compute_field first port)" -d postgres \
     -c 'SHOW unix_socket_directories')

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts of this folder; source it, then call setup_workdir.
 #
 # Everything a script makes lies in one directory below /tmp ($WORK), owned by the user that runs
@@ -60,7 +61,7 @@ setup_workdir() {
         chown -R postgres: "$WORK"
     fi
     chmod 755 "$WORK"
-    cd "$WORK"
+    cd "$WORK" || exit 1
 }
 
 # Stops what a PostgreSQL pid file names, if that process still runs in that data directory.

@@ -3,9 +3,10 @@
 //
 //   protocol_abuse HOST PORT SOCKET_PATH TIMELINE SEED
 //
-// Random bytes, half messages, wrong and huge lengths, unknown message types, protocol violations of
-// the extended protocol and of COPY BOTH, unknown timelines, LSNs from the future. Every abuse must
-// be answered by an error or by the end of the connection, in kAnswerSeconds. Exit code 0: it was.
+// Random bytes, half messages, wrong and huge lengths, unknown message types, protocol violations
+// of the extended protocol and of COPY BOTH, unknown timelines, LSNs from the future. Every abuse
+// must be answered by an error or by the end of the connection, in kAnswerSeconds. Exit code 0: it
+// was.
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -36,17 +37,21 @@ std::string Int16(uint16_t value) {
 std::string Int64(uint64_t value) {
     return Int32(static_cast<uint32_t>(value >> 32)) + Int32(static_cast<uint32_t>(value));
 }
-std::string Text(const std::string& text) { return text + std::string(1, '\0'); }
+std::string Text(const std::string& text) {
+    return text + std::string(1, '\0');
+}
 std::string Message(char type, const std::string& body) {
     return std::string(1, type) + Int32(static_cast<uint32_t>(body.size() + 4)) + body;
 }
 std::string Startup() {
-    const std::string body =
-        Int32(196608) + Text("user") + Text("postgres") + Text("application_name") +
-        Text("protocol_abuse") + std::string(1, '\0');
+    const std::string body = Int32(196608) + Text("user") + Text("postgres") +
+                             Text("application_name") + Text("protocol_abuse") +
+                             std::string(1, '\0');
     return Int32(static_cast<uint32_t>(body.size() + 4)) + body;
 }
-std::string Query(const std::string& command) { return Message('Q', Text(command)); }
+std::string Query(const std::string& command) {
+    return Message('Q', Text(command));
+}
 
 struct Address {
     std::string host;
@@ -91,8 +96,8 @@ class Connection {
             if (poll(&wait, 1, kAnswerSeconds * 1000) <= 0) {
                 return;
             }
-            ssize_t n = send(fd_, bytes.data() + sent, bytes.size() - sent,
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+            ssize_t n =
+                send(fd_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n <= 0) {
                 return;
             }
@@ -107,7 +112,8 @@ class Connection {
             if (received_.size() >= 5) {
                 uint32_t length = 0;
                 for (int i = 1; i <= 4; i++) {
-                    length = length << 8 | static_cast<unsigned char>(received_[static_cast<size_t>(i)]);
+                    length =
+                        length << 8 | static_cast<unsigned char>(received_[static_cast<size_t>(i)]);
                 }
                 if (received_.size() >= length + size_t{1}) {
                     *type = received_[0];
@@ -179,7 +185,9 @@ class Abuse {
     }
 
   private:
-    std::unique_ptr<Connection> Open() { return std::make_unique<Connection>(address_, by_socket_); }
+    std::unique_ptr<Connection> Open() {
+        return std::make_unique<Connection>(address_, by_socket_);
+    }
     std::unique_ptr<Connection> OpenReady() {
         auto connection = Open();
         connection->Send(Startup());
@@ -246,8 +254,10 @@ class Abuse {
                 Abandoned("random bytes", false, RandomBytes(size));
             }
         }
-        for (uint32_t length : {0U, 1U, 3U, 4U, 7U, 8U, 9U, 0x7fffffffU, 0x80000000U, 0xffffffffU}) {
-            Refused("startup of a wrong length", false, Int32(length) + Int32(196608) + "user", true);
+        for (uint32_t length :
+             {0U, 1U, 3U, 4U, 7U, 8U, 9U, 0x7fffffffU, 0x80000000U, 0xffffffffU}) {
+            Refused("startup of a wrong length", false, Int32(length) + Int32(196608) + "user",
+                    true);
         }
         Refused("protocol 2", false, Int32(8) + Int32(131072));
         Refused("protocol 9.9", false, Int32(9) + Int32(9 << 16 | 9) + std::string(1, '\0'));
@@ -265,7 +275,8 @@ class Abuse {
             many += Text("name" + std::to_string(i)) + Text("value");
         }
         many += std::string(1, '\0');
-        Abandoned("a thousand parameters", false, Int32(static_cast<uint32_t>(many.size() + 4)) + many);
+        Abandoned("a thousand parameters", false,
+                  Int32(static_cast<uint32_t>(many.size() + 4)) + many);
     }
 
     void Messages() {
@@ -303,7 +314,8 @@ class Abuse {
         const std::string sync = Message('S', "");
         Refused("bind of an unknown statement", true,
                 Message('B', Text("") + Text("nothing") + Int16(0) + Int16(0) + Int16(0)) + sync);
-        Refused("execute of an unknown portal", true, Message('E', Text("nothing") + Int32(0)) + sync);
+        Refused("execute of an unknown portal", true,
+                Message('E', Text("nothing") + Int32(0)) + sync);
         Refused("describe of nothing", true, Message('D', "X" + Text("")) + sync);
         Refused("empty bind", true, Message('B', "") + sync);
         for (uint16_t count : {uint16_t{1}, uint16_t{0x7fff}, uint16_t{0xffff}}) {
@@ -318,8 +330,10 @@ class Abuse {
         }
         Refused("a value of negative length", true,
                 Message('P', Text("") + Text("status") + Int16(0)) +
-                    Message('B', Text("") + Text("") + Int16(0) + Int16(1) + Int32(0x80000000)) + sync);
-        Refused("COPY data out of place", true, Message('d', "data") + Message('Q', Text("nonsense")));
+                    Message('B', Text("") + Text("") + Int16(0) + Int16(1) + Int32(0x80000000)) +
+                    sync);
+        Refused("COPY data out of place", true,
+                Message('d', "data") + Message('Q', Text("nonsense")));
         Abandoned("execute without sync", true,
                   Message('P', Text("") + Text("status") + Int16(0)) +
                       Message('B', Text("") + Text("") + Int16(0) + Int16(0) + Int16(0)) +
@@ -329,26 +343,45 @@ class Abuse {
     void Commands() {
         const std::string unknown = "0123456789abcdef0123456789abcdef";
         for (const std::string& command : std::vector<std::string>{
-                 "nonsense", "pagestream", "pagestream " + unknown, "pagestream ../../etc",
-                 "pagestream " + timeline_ + " more words", "basebackup", "basebackup " + unknown,
-                 "basebackup " + timeline_ + " FFFFFFFF/FFFFFFFF", "basebackup " + timeline_ + " 0/0",
-                 "basebackup " + timeline_ + " 0/1", "basebackup " + timeline_ + " x",
-                 "basebackup " + timeline_ + " FFFFFFFFFF/0", "callmemaybe", "callmemaybe " + unknown + " 1 x",
+                 "nonsense",
+                 "pagestream",
+                 "pagestream " + unknown,
+                 "pagestream ../../etc",
+                 "pagestream " + timeline_ + " more words",
+                 "basebackup",
+                 "basebackup " + unknown,
+                 "basebackup " + timeline_ + " FFFFFFFF/FFFFFFFF",
+                 "basebackup " + timeline_ + " 0/0",
+                 "basebackup " + timeline_ + " 0/1",
+                 "basebackup " + timeline_ + " x",
+                 "basebackup " + timeline_ + " FFFFFFFFFF/0",
+                 "callmemaybe",
+                 "callmemaybe " + unknown + " 1 x",
                  "callmemaybe " + timeline_ + " 99999999999999999999 'host=/nowhere'",
                  "callmemaybe " + timeline_ + " -1 'host=/nowhere'",
                  "callmemaybe " + timeline_ + " 4000000000 'host=/nowhere'",
                  "callmemaybe " + timeline_ + " 0 'host=/nowhere'",
-                 "callmemaybe " + timeline_ + " 1 'unterminated", "branch_create ../x main",
-                 "branch_create x main@FFFFFFFF/FFFFFFFF", "branch_create x " + unknown,
-                 "branch_create x nothing", "branch_delete nothing", "branch_delete main",
-                 "branch_create main main", "tag_create x main@FFFFFFFF/0", "tag_delete nothing",
-                 "timeline_info " + unknown, "timeline_info ''", "'", "''''", std::string(5000, '\'')}) {
+                 "callmemaybe " + timeline_ + " 1 'unterminated",
+                 "branch_create ../x main",
+                 "branch_create x main@FFFFFFFF/FFFFFFFF",
+                 "branch_create x " + unknown,
+                 "branch_create x nothing",
+                 "branch_delete nothing",
+                 "branch_delete main",
+                 "branch_create main main",
+                 "tag_create x main@FFFFFFFF/0",
+                 "tag_delete nothing",
+                 "timeline_info " + unknown,
+                 "timeline_info ''",
+                 "'",
+                 "''''",
+                 std::string(5000, '\'')}) {
             Refused("command " + command.substr(0, 60), true, Query(command));
         }
     }
 
-    std::string PageRequest(uint8_t mode, uint64_t lsn, uint32_t relation, uint8_t fork, uint32_t block,
-                            uint16_t count, uint8_t version = 1) {
+    std::string PageRequest(uint8_t mode, uint64_t lsn, uint32_t relation, uint8_t fork,
+                            uint32_t block, uint16_t count, uint8_t version = 1) {
         std::string body = "G";
         body += static_cast<char>(version);
         body += Int64(7);
@@ -359,7 +392,8 @@ class Abuse {
     }
 
     // In COPY BOTH: an error message, a failure of one block, or the end; a page only where `page`.
-    void StreamRefused(const std::string& name, const std::string& bytes, bool end_of_input = false) {
+    void StreamRefused(const std::string& name, const std::string& bytes,
+                       bool end_of_input = false) {
         count_++;
         auto connection = OpenReady();
         connection->Send(Query("pagestream " + timeline_));
@@ -393,7 +427,8 @@ class Abuse {
         StreamRefused("unknown fork", data(PageRequest(0, 1, 1259, 200, 0, 1)));
         StreamRefused("no block", data(PageRequest(0, 1, 1259, 0, 0, 0)));
         StreamRefused("too many blocks", data(PageRequest(0, 1, 1259, 0, 0, 65535)));
-        StreamRefused("blocks past the last number", data(PageRequest(0, 1, 1259, 0, 0xffffffff, 256)));
+        StreamRefused("blocks past the last number",
+                      data(PageRequest(0, 1, 1259, 0, 0xffffffff, 256)));
         StreamRefused("empty request", data(""));
         StreamRefused("COPY data of a huge length", "d" + Int32(0x7fffffff) + "G", true);
         StreamRefused("COPY data of a wrong length", "d" + Int32(2) + "G");
@@ -415,7 +450,8 @@ class Abuse {
         }
         // Waits for an LSN that does not come, and pages asked for and never taken.
         const std::string to_stream = Query("pagestream " + timeline_);
-        Abandoned("waiting for the future", true, to_stream + data(PageRequest(0, kFuture, 1259, 0, 0, 1)));
+        Abandoned("waiting for the future", true,
+                  to_stream + data(PageRequest(0, kFuture, 1259, 0, 0, 1)));
         std::string flood = to_stream;
         for (int i = 0; i < 2000; i++) {
             flood += data(PageRequest(0, 1, 1259, 0, 0, 256));

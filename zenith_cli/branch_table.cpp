@@ -29,7 +29,9 @@ std::string TimeText(const std::string& text) {
     return error == std::errc() && stop == end ? FormatTime(seconds) : text;
 }
 
-Cell OrNothing(const std::string& text) { return text.empty() ? Cell() : Cell(text); }
+Cell OrNothing(const std::string& text) {
+    return text.empty() ? Cell() : Cell(text);
+}
 
 }  // namespace
 
@@ -74,8 +76,8 @@ Result<Table> BranchTable(const PqRows& rows) {
         Cell parent;
         if (!branch.ancestor.empty()) {
             auto name = names.find(branch.ancestor);
-            parent = (name == names.end() ? branch.ancestor : name->second) + "@" +
-                     branch.ancestor_lsn;
+            parent =
+                (name == names.end() ? branch.ancestor : name->second) + "@" + branch.ancestor_lsn;
         }
         table.AddRow({branch.name, parent, OrNothing(branch.last_lsn),
                       OrNothing(TimeText(branch.created_at)), branch.running, branch.timeline,

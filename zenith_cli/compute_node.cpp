@@ -53,8 +53,8 @@ Status CheckPortUnused(const Repository& repository, int port, const std::string
     ZENITH_ASSIGN_OR_RETURN(std::vector<ComputeNode> computes, ComputeNode::All(repository));
     for (const ComputeNode& compute : computes) {
         if (compute.file().port == port && compute.file().name != name) {
-            return Status::AlreadyExists("port " + std::to_string(port) +
-                                             " belongs to compute \"" + compute.file().name + "\"",
+            return Status::AlreadyExists("port " + std::to_string(port) + " belongs to compute \"" +
+                                             compute.file().name + "\"",
                                          "Choose another with --port.");
         }
     }
@@ -128,10 +128,10 @@ Status WriteDisposableFile(const std::string& path, std::string_view content) {
     return WriteAllAt(fd.get(), path, 0, std::as_bytes(std::span(content.data(), content.size())));
 }
 
-// Has ext4 put every directory made in `directory` into a block group chosen by its name (chattr +T).
-// In one group the thousand files of a data directory may take seconds to create: ext4 does not reuse
-// an inode for minutes after its deletion, and looks at all those of earlier data directories anew
-// for each file. Other file systems refuse the flag and do not need it.
+// Has ext4 put every directory made in `directory` into a block group chosen by its name (chattr
+// +T). In one group the thousand files of a data directory may take seconds to create: ext4 does
+// not reuse an inode for minutes after its deletion, and looks at all those of earlier data
+// directories anew for each file. Other file systems refuse the flag and do not need it.
 void SpreadSubdirectories(const std::string& directory) {
     Result<UniqueFd> fd = OpenFile(directory, O_RDONLY | O_DIRECTORY);
     int flags = 0;
@@ -146,7 +146,7 @@ void SpreadSubdirectories(const std::string& directory) {
 Result<UniqueFd> LockTimeline(const Repository& repository, const TimelineId& timeline) {
     Result<UniqueFd> lock = LockFile(repository.TimelineDirectory(timeline) + "/compute.lock");
     if (!lock.ok() && lock.status().code() == StatusCode::kNotFound) {
-        return repository.ReadTimeline(timeline).status();  // there is no such timeline
+        ZENITH_RETURN_IF_ERROR(repository.ReadTimeline(timeline).status());  // says it is not there
     }
     return lock;
 }
@@ -323,9 +323,9 @@ Result<bool> ComputeNode::StartLocked(std::optional<int> port) {
     ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(directory_ + "/lock"));
     if (FindPostmaster()) {
         if (port && *port != file_.port) {
-            return Status::Refused("compute \"" + file_.name + "\" is running on port " +
-                                       std::to_string(file_.port),
-                                   "Use \"zenith pg stop " + file_.name + "\" first.");
+            return Status::Refused(
+                "compute \"" + file_.name + "\" is running on port " + std::to_string(file_.port),
+                "Use \"zenith pg stop " + file_.name + "\" first.");
         }
         return false;
     }
@@ -375,10 +375,10 @@ Status ComputeNode::SettlePort(std::optional<int> wanted) {
         ZENITH_ASSIGN_OR_RETURN(file_.port, ChoosePort(computes));
     }
     if (!file_.listen_addresses.empty() && !PortIsFree(file_.port)) {
-        return Status::Refused("port " + std::to_string(file_.port) + " of compute \"" +
-                                   file_.name + "\" is used by another program",
-                               "Use \"zenith pg start " + file_.name +
-                                   " --port PORT\" to move it to another port.");
+        return Status::Refused(
+            "port " + std::to_string(file_.port) + " of compute \"" + file_.name +
+                "\" is used by another program",
+            "Use \"zenith pg start " + file_.name + " --port PORT\" to move it to another port.");
     }
     return repository_->WriteCompute(file_);
 }
@@ -518,9 +518,9 @@ Status ComputeNode::Destroy(bool force) const {
     ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(directory_ + "/lock"));
     if (FindPostmaster()) {
         if (!force) {
-            return Status::Refused("compute \"" + file_.name + "\" is running",
-                                   "Use \"zenith pg stop " + file_.name +
-                                       "\" first, or --force to stop it at once.");
+            return Status::Refused(
+                "compute \"" + file_.name + "\" is running",
+                "Use \"zenith pg stop " + file_.name + "\" first, or --force to stop it at once.");
         }
         ZENITH_RETURN_IF_ERROR(RequestStop(StopMode::kImmediate).status());
         ZENITH_RETURN_IF_ERROR(WaitUntilStopped());

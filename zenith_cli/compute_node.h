@@ -7,9 +7,9 @@
 //   computes/<name>/pgdata.old/     one that was replaced and is being removed
 //   computes/<name>/postgres.log
 //
-// Every start takes a fresh base backup: nothing in a data directory is worth keeping but what ALTER
-// SYSTEM wrote. Two commands on one compute wait for each other (lock files). Thread rule: the CLI
-// has one thread.
+// Every start takes a fresh base backup: nothing in a data directory is worth keeping but what
+// ALTER SYSTEM wrote. Two commands on one compute wait for each other (lock files). Thread rule:
+// the CLI has one thread.
 #pragma once
 
 #include <optional>
@@ -54,8 +54,8 @@ class ComputeNode {
     std::optional<ProcessHandle> FindPostmaster() const;
 
     // Starts postgres on a fresh base backup and waits until it accepts connections and the page
-    // server receives its WAL. `port`: moves the compute there first. A port nobody chose moves when
-    // another program has it. False: it ran already. An error carries the end of the log.
+    // server receives its WAL. `port`: moves the compute there first. A port nobody chose moves
+    // when another program has it. False: it ran already. An error carries the end of the log.
     Result<bool> Start(std::optional<int> port = std::nullopt);
     // Stop = RequestStop, then WaitUntilStopped; apart for stopping several at once. False: it did
     // not run.

@@ -31,8 +31,9 @@ std::string ComputeConfText(const Repository& repository, const ComputeFile& com
 std::string KeptAutoConf(const std::string& auto_conf);
 
 // The value for shared_preload_libraries: what the compute's settings or ALTER SYSTEM
-// (`auto_conf`, the text of postgresql.auto.conf, wins) ask for, with "zenith" in front. It is given
-// on the command line, because a server without the extension would take holes for empty pages.
+// (`auto_conf`, the text of postgresql.auto.conf, wins) ask for, with "zenith" in front. It is
+// given on the command line, because a server without the extension would take holes for empty
+// pages.
 std::string PreloadLibraries(const ComputeFile& compute, const std::string& auto_conf);
 
 }  // namespace zenith

@@ -19,19 +19,19 @@ TEST(ComputeSettings, ParseSetting) {
         const char* name;
         const char* value;
     };
-    for (const Case& c : {Case{"shared_buffers=1MB", "shared_buffers", "1MB"},
-                          Case{"a=", "a", ""}, Case{" a = b = c ", "a", "b = c"},
-                          Case{"auto_explain.log_min_duration=0", "auto_explain.log_min_duration",
-                               "0"},
-                          Case{"wal_level=logical", "wal_level", "logical"}}) {
+    for (const Case& c :
+         {Case{"shared_buffers=1MB", "shared_buffers", "1MB"}, Case{"a=", "a", ""},
+          Case{" a = b = c ", "a", "b = c"},
+          Case{"auto_explain.log_min_duration=0", "auto_explain.log_min_duration", "0"},
+          Case{"wal_level=logical", "wal_level", "logical"}}) {
         auto setting = ParseSetting(c.text);
         ASSERT_TRUE(setting.ok()) << c.text;
         EXPECT_EQ(setting->first, c.name);
         EXPECT_EQ(setting->second, c.value);
     }
-    for (const char* text : {"", "=", "=1", "work_mem", "1a=2", "a b=1", "a\nb=1", "-c=1",
-                             "port=1", "PORT=1", "listen_addresses=*", "zenith.timeline=x",
-                             "Zenith.Term=1", "unix_socket_directories=/tmp"}) {
+    for (const char* text : {"", "=", "=1", "work_mem", "1a=2", "a b=1", "a\nb=1", "-c=1", "port=1",
+                             "PORT=1", "listen_addresses=*", "zenith.timeline=x", "Zenith.Term=1",
+                             "unix_socket_directories=/tmp"}) {
         auto setting = ParseSetting(text);
         ASSERT_FALSE(setting.ok()) << text;
         EXPECT_EQ(setting.status().code(), StatusCode::kInvalidArgument);

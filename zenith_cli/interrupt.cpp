@@ -48,9 +48,13 @@ void RestoreSignals() {
     }
 }
 
-int InterruptFd() { return interrupt_pipe[0]; }
+int InterruptFd() {
+    return interrupt_pipe[0];
+}
 
-bool Interrupted() { return interrupted != 0; }
+bool Interrupted() {
+    return interrupted != 0;
+}
 
 Status CheckInterrupted() {
     return Interrupted() ? Status::Unavailable("interrupted") : Status::Ok();

@@ -165,7 +165,9 @@ std::string DescribeEnd(int wait_status) {
     return "ended";
 }
 
-std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string BaseName(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
 
 std::string LastLines(const std::string& text, int lines) {
     std::vector<std::string> all;
@@ -291,7 +293,9 @@ Status FedProgram::Finish() {
 }
 
 // Not glibc's wrappers: its header of 2.36 lacks extern "C".
-UniqueFd OpenPidFd(pid_t pid) { return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
+UniqueFd OpenPidFd(pid_t pid) {
+    return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+}
 
 Status ProcessHandle::Signal(int signal_number) const {
     int rc = pidfd_.valid() ? static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd_.get(),
@@ -372,8 +376,7 @@ std::optional<pid_t> ReadPidFile(const std::string& path) {
 
 std::string WorkingDirectoryOf(pid_t pid) {
     char buffer[4096];
-    ssize_t n =
-        readlink(("/proc/" + std::to_string(pid) + "/cwd").c_str(), buffer, sizeof buffer);
+    ssize_t n = readlink(("/proc/" + std::to_string(pid) + "/cwd").c_str(), buffer, sizeof buffer);
     return n <= 0 ? "" : std::string(buffer, static_cast<size_t>(n));
 }
 

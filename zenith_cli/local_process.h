@@ -1,9 +1,10 @@
 // Processes of this machine: run a program and take its output, start a daemon, find again a
 // process that a pid file names, signal it and wait for its end.
 //
-// A pid alone proves nothing: it may have been given to another process since. OpenProcess therefore
-// takes a test of the command line, made after a handle (pidfd) that cannot change its target is held.
-// Waits end early when the CLI is interrupted (interrupt.h). Thread rule: the CLI has one thread.
+// A pid alone proves nothing: it may have been given to another process since. OpenProcess
+// therefore takes a test of the command line, made after a handle (pidfd) that cannot change its
+// target is held. Waits end early when the CLI is interrupted (interrupt.h). Thread rule: the CLI
+// has one thread.
 #pragma once
 
 #include <sys/types.h>
@@ -58,8 +59,8 @@ class FedProgram {
     UniqueFd errors_;  // an unnamed file
 };
 
-// Readable once the process has ended; invalid (errno) when there is no such process, or on a kernel
-// without such descriptors.
+// Readable once the process has ended; invalid (errno) when there is no such process, or on a
+// kernel without such descriptors.
 UniqueFd OpenPidFd(pid_t pid);
 
 class ProcessHandle {

@@ -27,11 +27,15 @@ class LocalProcessTest : public testing::Test {
     std::string directory_;
 };
 
-bool Anything(const std::vector<std::string>&) { return true; }
+bool Anything(const std::vector<std::string>&) {
+    return true;
+}
 
 TEST_F(LocalProcessTest, OutputOfAProgram) {
-    Result<std::string> text = RunProgram(
-        {{"/bin/sh", "-c", "pwd; echo $ZENITH_TEST; echo ignored >&2"}, "/usr", {{"ZENITH_TEST", "a b"}}});
+    Result<std::string> text =
+        RunProgram({{"/bin/sh", "-c", "pwd; echo $ZENITH_TEST; echo ignored >&2"},
+                    "/usr",
+                    {{"ZENITH_TEST", "a b"}}});
     ASSERT_TRUE(text.ok()) << text.status().message();
     EXPECT_EQ(*text, "/usr\na b\n");
 }
@@ -56,8 +60,7 @@ TEST_F(LocalProcessTest, ProgramThatCannotBeExecuted) {
 }
 
 TEST_F(LocalProcessTest, FedProgram) {
-    Result<FedProgram> cat =
-        FedProgram::Start({{"/bin/sh", "-c", "cat > copy"}, directory_, {}});
+    Result<FedProgram> cat = FedProgram::Start({{"/bin/sh", "-c", "cat > copy"}, directory_, {}});
     ASSERT_TRUE(cat.ok());
     std::string data(3 << 20, 'x');
     ASSERT_TRUE(cat->Write(std::as_bytes(std::span(data.data(), data.size()))).ok());
@@ -79,9 +82,9 @@ TEST_F(LocalProcessTest, FedProgramThatGivesUp) {
 TEST_F(LocalProcessTest, DaemonIsCutOffFromItsCaller) {
     int ends[2];
     ASSERT_EQ(pipe(ends), 0);  // inheritable, as make's are
-    Result<pid_t> pid = StartDaemon(
-        {{"/bin/sh", "-c", "ls -l /proc/self/fd; echo done; exec sleep 1000"}, "/", {}},
-        directory_ + "/log");
+    Result<pid_t> pid =
+        StartDaemon({{"/bin/sh", "-c", "ls -l /proc/self/fd; echo done; exec sleep 1000"}, "/", {}},
+                    directory_ + "/log");
     ASSERT_TRUE(pid.ok());
     EXPECT_TRUE(WaitUntilReady(*pid, 10000, [&] {
                     return ReadWholeFile(directory_ + "/log")->find("done") != std::string::npos;
@@ -122,11 +125,11 @@ TEST_F(LocalProcessTest, PidFiles) {
         const char* text;
         std::optional<pid_t> pid;
     };
-    for (const Case& c : {Case{"12\n", 12}, Case{"12", 12}, Case{"12\nmore\n", 12},
-                          Case{"", std::nullopt}, Case{"\n", std::nullopt},
-                          Case{"x", std::nullopt}, Case{"12x", std::nullopt},
-                          Case{"-1\n", std::nullopt}, Case{"0\n", std::nullopt},
-                          Case{"99999999999999999999\n", std::nullopt}}) {
+    for (const Case& c :
+         {Case{"12\n", 12}, Case{"12", 12}, Case{"12\nmore\n", 12}, Case{"", std::nullopt},
+          Case{"\n", std::nullopt}, Case{"x", std::nullopt}, Case{"12x", std::nullopt},
+          Case{"-1\n", std::nullopt}, Case{"0\n", std::nullopt},
+          Case{"99999999999999999999\n", std::nullopt}}) {
         std::ofstream(directory_ + "/pid") << c.text;
         EXPECT_EQ(ReadPidFile(directory_ + "/pid"), c.pid) << c.text;
     }

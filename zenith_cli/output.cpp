@@ -12,10 +12,12 @@ namespace {
 // Length of the UTF-8 sequence at the start of `text`; 0 when there is none.
 size_t Utf8Length(std::string_view text) {
     auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-    size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xC2 ? 0 : byte(0) < 0xE0 ? 2
-                                     : byte(0) < 0xF0   ? 3
-                                     : byte(0) < 0xF5   ? 4
-                                                        : 0;
+    size_t length = byte(0) < 0x80   ? 1
+                    : byte(0) < 0xC2 ? 0
+                    : byte(0) < 0xE0 ? 2
+                    : byte(0) < 0xF0 ? 3
+                    : byte(0) < 0xF5 ? 4
+                                     : 0;
     if (length == 0 || text.size() < length) {
         return 0;
     }

@@ -16,8 +16,8 @@ TEST(Output, JsonString) {
         {"\xff", R"("\ufffd")"},
         {"a\xc3", R"("a\ufffd")"},
         {"\xc3(", R"("\ufffd(")"},
-        {"\xc0\xaf", R"("\ufffd\ufffd")"},              // overlong
-        {"\xed\xa0\x80", R"("\ufffd\ufffd\ufffd")"},    // a surrogate
+        {"\xc0\xaf", R"("\ufffd\ufffd")"},            // overlong
+        {"\xed\xa0\x80", R"("\ufffd\ufffd\ufffd")"},  // a surrogate
         {"\xf4\x90\x80\x80", R"("\ufffd\ufffd\ufffd\ufffd")"},
     };
     for (const auto& [text, expected] : cases) {

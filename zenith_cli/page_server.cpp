@@ -73,11 +73,11 @@ Result<bool> PageServer::Start() const {
     ProgramCall call{{program, "--repo-dir", repository_.path()}, repository_.path(), {}};
     ZENITH_ASSIGN_OR_RETURN(pid_t pid, StartDaemon(call, log));
     const std::string connstr = repository_.PageServerConnstr() + " dbname=zenith";
-    const std::string socket = repository_.SocketDirectory() + "/.s.PGSQL." +
-                               std::to_string(kPageServerSocketPort);
+    const std::string socket =
+        repository_.SocketDirectory() + "/.s.PGSQL." + std::to_string(kPageServerSocketPort);
     Status status = WaitUntilReady(pid, kStartTimeoutMs, [&] {
-        if (!FileExists(socket) || (!config.listen_address.empty() &&
-                                    !FileExists(repository_.PageServerPortPath()))) {
+        if (!FileExists(socket) ||
+            (!config.listen_address.empty() && !FileExists(repository_.PageServerPortPath()))) {
             return false;
         }
         Result<PqConnection> connection =

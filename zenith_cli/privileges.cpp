@@ -57,7 +57,8 @@ Status BecomeOwnerOf(const std::string& directory) {
         if (info.st_uid == 0) {
             return Status::Refused(
                 "repository \"" + directory + "\" belongs to root, whom PostgreSQL does not run as",
-                "Give it to the user it shall run as, as \"zenith init\" does: chown -R postgres: " +
+                "Give it to the user it shall run as, as \"zenith init\" does: chown -R "
+                "postgres: " +
                     directory);
         }
         ZENITH_ASSIGN_OR_RETURN(UserAccount account, AccountById(info.st_uid));

@@ -20,7 +20,9 @@ bool IsProgram(const std::string& path) {
     return access(path.c_str(), F_OK) == 0 && !std::filesystem::is_directory(path);
 }
 
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string FirstLine(const std::string& text) {
+    return text.substr(0, text.find('\n'));
+}
 
 }  // namespace
 
@@ -40,9 +42,9 @@ Result<std::string> FindPageServerProgram() {
             return path;
         }
     }
-    return Status::NotFound("could not find the program pageserver beside zenith in \"" +
-                                own_directory + "\"",
-                            "Use \"make\" or \"make install\" to have both in one place.");
+    return Status::NotFound(
+        "could not find the program pageserver beside zenith in \"" + own_directory + "\"",
+        "Use \"make\" or \"make install\" to have both in one place.");
 }
 
 Result<std::string> FindPostgresBindir(const std::string& wanted) {
@@ -66,23 +68,23 @@ Result<std::string> FindPostgresBindir(const std::string& wanted) {
     bindir = std::filesystem::absolute(bindir, error).lexically_normal().string();
     for (const char* program : {"/postgres", "/initdb", "/pg_controldata"}) {
         if (!IsProgram(bindir + program)) {
-            return Status::NotFound("there is no " + std::string(program + 1) + " in \"" + bindir +
-                                        "\"",
-                                    kHint);
+            return Status::NotFound(
+                "there is no " + std::string(program + 1) + " in \"" + bindir + "\"", kHint);
         }
     }
     ZENITH_ASSIGN_OR_RETURN(std::string version,
                             RunProgram({{bindir + "/postgres", "--version"}, "", {}}));
     if (!version.starts_with(kVersionPrefix)) {
-        return Status::Refused("\"" + bindir + "/postgres\" is not PostgreSQL 15 but \"" +
-                                   FirstLine(version) + "\"",
-                               kHint);
+        return Status::Refused(
+            "\"" + bindir + "/postgres\" is not PostgreSQL 15 but \"" + FirstLine(version) + "\"",
+            kHint);
     }
     return bindir;
 }
 
 bool ExtensionIsInstalled(const std::string& bindir) {
-    // Debian: /usr/lib/postgresql/15/lib; built from source: <prefix>/lib or <prefix>/lib/postgresql.
+    // Debian: /usr/lib/postgresql/15/lib; built from source: <prefix>/lib or
+    // <prefix>/lib/postgresql.
     return FileExists(bindir + "/../lib/zenith.so") ||
            FileExists(bindir + "/../lib/postgresql/zenith.so");
 }

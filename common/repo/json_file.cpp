@@ -27,7 +27,9 @@ Status JsonReader::Error(const std::string& what) const {
     return Status::Corruption("file \"" + path_ + "\": " + what);
 }
 
-bool JsonReader::Has(const char* name) const { return document_.HasMember(name); }
+bool JsonReader::Has(const char* name) const {
+    return document_.HasMember(name);
+}
 
 Result<const rapidjson::Value*> JsonReader::Member(const char* name) const {
     auto member = document_.FindMember(name);

@@ -56,8 +56,7 @@ class JsonWriter {
     void Integer(const char* name, int64_t value);
     void Boolean(const char* name, bool value);
     void BigNumber(const char* name, uint64_t value);
-    void Pairs(const char* name,
-               const std::vector<std::pair<std::string, std::string>>& pairs);
+    void Pairs(const char* name, const std::vector<std::pair<std::string, std::string>>& pairs);
     // The whole text, with a final newline. Nothing may be added afterwards.
     std::string Finish();
 

@@ -92,7 +92,9 @@ bool IsUnfinishedTimeline(const std::string& directory, const std::string& name)
 
 }  // namespace
 
-std::string Repository::ConfigPath() const { return path_ + "/config.json"; }
+std::string Repository::ConfigPath() const {
+    return path_ + "/config.json";
+}
 
 std::string Repository::TimelineDirectory(const TimelineId& id) const {
     return path_ + "/timelines/" + id.ToString();
@@ -106,16 +108,26 @@ std::string Repository::SnapshotDirectory(const TimelineId& id) const {
     return TimelineDirectory(id) + "/snapshots";
 }
 
-std::string Repository::ComputesDirectory() const { return path_ + "/computes"; }
+std::string Repository::ComputesDirectory() const {
+    return path_ + "/computes";
+}
 
 std::string Repository::ComputeDirectory(const std::string& name) const {
     return ComputesDirectory() + "/" + name;
 }
 
-std::string Repository::PageServerPidPath() const { return path_ + "/pageserver.pid"; }
-std::string Repository::PageServerLogPath() const { return path_ + "/pageserver.log"; }
-std::string Repository::PageServerPortPath() const { return path_ + "/pageserver.port"; }
-std::string Repository::RedoDirectory() const { return path_ + "/redo"; }
+std::string Repository::PageServerPidPath() const {
+    return path_ + "/pageserver.pid";
+}
+std::string Repository::PageServerLogPath() const {
+    return path_ + "/pageserver.log";
+}
+std::string Repository::PageServerPortPath() const {
+    return path_ + "/pageserver.port";
+}
+std::string Repository::RedoDirectory() const {
+    return path_ + "/redo";
+}
 
 std::string Repository::SocketDirectory() const {
     Result<RepoConfig> config = ReadConfig();
@@ -142,9 +154,9 @@ Status Repository::EnsureSocketDirectory() const {
     }
     // Below /tmp anybody could have made it before us, and would then own our sockets.
     if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid()) {
-        return Status::Refused("socket directory \"" + directory + "\" belongs to somebody else",
-                               "Remove it, or name another one as \"socket_directory\" in \"" +
-                                   ConfigPath() + "\".");
+        return Status::Refused(
+            "socket directory \"" + directory + "\" belongs to somebody else",
+            "Remove it, or name another one as \"socket_directory\" in \"" + ConfigPath() + "\".");
     }
     return Status::Ok();
 }

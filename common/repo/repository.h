@@ -46,14 +46,14 @@ struct RepoConfig {
     // address: no TCP, the Unix socket alone.
     std::string listen_address = "127.0.0.1";
     int listen_port = 0;
-    std::string pg_bindir;  // where the matching postgres, initdb and pg_ctl are
+    std::string pg_bindir;         // where the matching postgres, initdb and pg_ctl are
     std::string socket_directory;  // empty: chosen by Repository::SocketDirectory
 };
 
 struct TimelineFile {
     TimelineId id;
-    TimelineId ancestor;  // invalid for a root
-    Lsn ancestor_lsn;     // for a root: the LSN of its snapshot
+    TimelineId ancestor;     // invalid for a root
+    Lsn ancestor_lsn;        // for a root: the LSN of its snapshot
     int64_t created_at = 0;  // Unix seconds
     // Raised by every read-write base backup; a compute with an older term is refused.
     uint64_t term = 0;
@@ -97,7 +97,7 @@ class Repository {
     // One line, the TCP port the page server really listens on; written by the page server after
     // it listens, removed when it stops.
     std::string PageServerPortPath() const;
-    std::string RedoDirectory() const;   // scratch for redo processes
+    std::string RedoDirectory() const;  // scratch for redo processes
 
     // Directory of the Unix sockets of the page server and of the computes; absolute.
     // "<dir>/.s.PGSQL.<port>" as libpq expects. A socket's path is limited to 107 bytes, and the

@@ -15,9 +15,9 @@ std::string ComputeJson(const Repository& repository, const std::string& name) {
 Status Repository::CheckComputeName(std::string_view name) {
     ZENITH_RETURN_IF_ERROR(CheckRefName(name));
     if (name.find('/') != std::string_view::npos) {
-        return Status::InvalidArgument("\"" + std::string(name) +
-                                           "\" is not a valid name for a compute: it has a \"/\"",
-                                       "Names of computes have letters, digits and . _ -.");
+        return Status::InvalidArgument(
+            "\"" + std::string(name) + "\" is not a valid name for a compute: it has a \"/\"",
+            "Names of computes have letters, digits and . _ -.");
     }
     return Status::Ok();
 }

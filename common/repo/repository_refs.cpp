@@ -20,7 +20,9 @@ bool IsNameCharacter(char c) {
            c == '_' || c == '-';
 }
 
-bool IsEdgeCharacter(char c) { return c == '.' || c == '-'; }
+bool IsEdgeCharacter(char c) {
+    return c == '.' || c == '-';
+}
 
 Status BadName(std::string_view name, const std::string& why) {
     // A name may hold anything: show it without control characters and not at any length.
@@ -216,9 +218,9 @@ Result<std::optional<TimelinePoint>> Repository::FindTag(const std::string& name
 Status Repository::WriteBranch(const std::string& name, const TimelineId& id) const {
     ZENITH_RETURN_IF_ERROR(CheckRefName(name));
     if (IsRegularFile(RefPath(kBranches, name))) {
-        return Status::AlreadyExists("branch \"" + name + "\" already exists",
-                                     "Choose another name, or remove it with \"zenith branch -d " +
-                                         name + "\".");
+        return Status::AlreadyExists(
+            "branch \"" + name + "\" already exists",
+            "Choose another name, or remove it with \"zenith branch -d " + name + "\".");
     }
     if (IsRegularFile(RefPath(kTags, name))) {
         return Status::AlreadyExists("there is a tag named \"" + name + "\"",
@@ -233,9 +235,9 @@ Status Repository::WriteTag(const std::string& name, const TimelinePoint& point)
         return Status::InvalidArgument("a tag needs an LSN");
     }
     if (IsRegularFile(RefPath(kTags, name))) {
-        return Status::AlreadyExists("tag \"" + name + "\" already exists",
-                                     "Choose another name, or remove it with \"zenith tag -d " +
-                                         name + "\".");
+        return Status::AlreadyExists(
+            "tag \"" + name + "\" already exists",
+            "Choose another name, or remove it with \"zenith tag -d " + name + "\".");
     }
     if (IsRegularFile(RefPath(kBranches, name))) {
         return Status::AlreadyExists("there is a branch named \"" + name + "\"",

@@ -203,8 +203,8 @@ TEST_F(RepositoryTest, LeftoversAreRemovedAndNothingElse) {
 }
 
 TEST(RefName, Rules) {
-    for (const char* name : {"main", "a", "feature/x", "v1.2", "a-b_c", "0", "_x", "Main",
-                             "a/b/c", "deadbeef", "tmp", "x.tmpl"}) {
+    for (const char* name : {"main", "a", "feature/x", "v1.2", "a-b_c", "0", "_x", "Main", "a/b/c",
+                             "deadbeef", "tmp", "x.tmpl"}) {
         EXPECT_TRUE(Repository::CheckRefName(name).ok()) << name;
     }
     const std::string bad[] = {"",
@@ -378,8 +378,8 @@ TEST_F(RepositoryTest, ComputeRoundTrip) {
     for (const char* settings : {"1", "{}", "[1]", "[[\"a\"]]", "[[\"a\", 1]]"}) {
         Put("computes/main/compute.json",
             R"({"branch": "m", "timeline": ")" + file.timeline.ToString() +
-                R"(", "port": 1, "port_is_fixed": false, "listen_addresses": "", "created_at": 0, "settings": )" +
-                settings + "}");
+                R"(", "port": 1, "port_is_fixed": false, "listen_addresses": "", )" +
+                R"("created_at": 0, "settings": )" + settings + "}");
         EXPECT_EQ(repository_->ReadCompute("main").status().code(), StatusCode::kCorruption)
             << settings;
     }
@@ -396,7 +396,8 @@ TEST_F(RepositoryTest, SocketDirectoryFitsAndIsOurs) {
     EXPECT_EQ(info.st_mode & 0777, 0700u);
 
     // Too long for a socket, or with characters that mean something in a list of hosts.
-    for (const std::string& name : {std::string(120, 'x'), std::string("a,b"), std::string("a b")}) {
+    for (const std::string& name :
+         {std::string(120, 'x'), std::string("a,b"), std::string("a b")}) {
         std::string socket = Repository(directory_ + "/" + name).SocketDirectory();
         EXPECT_EQ(socket.find("/tmp/.zenith-"), 0u) << name;
         EXPECT_EQ(socket.size(), 13u + 16u) << name;
@@ -404,8 +405,7 @@ TEST_F(RepositoryTest, SocketDirectoryFitsAndIsOurs) {
     }
     EXPECT_EQ(Repository("nowhere/at/all").SocketDirectory().front(), '/');
     EXPECT_NE(Repository("/a,b").SocketDirectory(), Repository("/a,c").SocketDirectory());
-    EXPECT_EQ(repository_->PageServerConnstr(),
-              "host=" + repository_->path() + "/run port=6400");
+    EXPECT_EQ(repository_->PageServerConnstr(), "host=" + repository_->path() + "/run port=6400");
 
     RepoConfig config;
     config.pg_bindir = "/x";

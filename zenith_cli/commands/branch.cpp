@@ -52,10 +52,9 @@ Result<int> DeleteBranch(const Repository& repository, const std::string& name) 
         ZENITH_ASSIGN_OR_RETURN(std::vector<ComputeNode> computes, ComputeNode::All(repository));
         for (const ComputeNode& compute : computes) {
             if (compute.file().timeline == *timeline) {
-                return Status::Refused("compute \"" + compute.file().name +
-                                           "\" belongs to branch \"" + name + "\"",
-                                       "Use \"zenith pg destroy " + compute.file().name +
-                                           "\" first.");
+                return Status::Refused(
+                    "compute \"" + compute.file().name + "\" belongs to branch \"" + name + "\"",
+                    "Use \"zenith pg destroy " + compute.file().name + "\" first.");
             }
         }
     }

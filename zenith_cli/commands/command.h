@@ -1,6 +1,6 @@
 // How a command hangs together: command_table.cpp has one line per command, each adds a subcommand
-// with its options to the parser and, when it is the one given, sets what is to be run. Nothing runs
-// while the command line is still being parsed.
+// with its options to the parser and, when it is the one given, sets what is to be run. Nothing
+// runs while the command line is still being parsed.
 #pragma once
 
 #include <functional>
@@ -28,8 +28,8 @@ struct CommandRun {
     bool takes_rest = false;
 };
 
-// Finds the repository, becomes its owner when run by root, and reads its configuration once so that
-// a directory that is none of ours is told at once.
+// Finds the repository, becomes its owner when run by root, and reads its configuration once so
+// that a directory that is none of ours is told at once.
 Result<Repository> OpenRepository(const GlobalOptions& options);
 
 // Adds every command to `app`; `chosen` is set by the one that is given, and outlives `app`.

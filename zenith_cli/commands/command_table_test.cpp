@@ -79,12 +79,23 @@ TEST(CommandLine, HintNamesTheCommandThatWasGiven) {
 
 TEST(CommandLine, HelpAndVersion) {
     const std::vector<std::string> cases[] = {
-        {"--help"},          {"init", "--help"},       {"start", "--help"},
-        {"stop", "--help"},  {"status", "--help"},     {"branch", "--help"},
-        {"tag", "-h"},       {"psql", "--help"},       {"pg", "--help"},
-        {"pg", "create", "--help"}, {"pg", "start", "--help"}, {"pg", "stop", "--help"},
-        {"pg", "list", "--help"},   {"pg", "destroy", "--help"},
-        {"pageserver", "--help"},   {"pageserver", "stop", "--help"}, {"--version"},
+        {"--help"},
+        {"init", "--help"},
+        {"start", "--help"},
+        {"stop", "--help"},
+        {"status", "--help"},
+        {"branch", "--help"},
+        {"tag", "-h"},
+        {"psql", "--help"},
+        {"pg", "--help"},
+        {"pg", "create", "--help"},
+        {"pg", "start", "--help"},
+        {"pg", "stop", "--help"},
+        {"pg", "list", "--help"},
+        {"pg", "destroy", "--help"},
+        {"pageserver", "--help"},
+        {"pageserver", "stop", "--help"},
+        {"--version"},
     };
     for (const auto& arguments : cases) {
         Outcome outcome = RunCli(arguments);

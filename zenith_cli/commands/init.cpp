@@ -45,17 +45,18 @@ Status CheckInitdbArguments(const std::vector<std::string>& arguments) {
     for (const std::string& argument : arguments) {
         for (const char* option : {"--pgdata", "--username", "--waldir", "--wal-segsize"}) {
             if (argument == option || argument.starts_with(std::string(option) + "=")) {
-                return Status::InvalidArgument(std::string("initdb's ") + option +
-                                                   " is set by zenith and cannot be changed",
-                                               "Leave it out.");
+                return Status::InvalidArgument(
+                    std::string("initdb's ") + option + " is set by zenith and cannot be changed",
+                    "Leave it out.");
             }
         }
         // Accepting it would promise what computes do not do: their files are copies, and what the
         // page server stores has checksums of its own.
         if (argument == "-k" || argument == "--data-checksums") {
             return Status::InvalidArgument("data checksums are not supported on computes",
-                                           "Leave " + argument + " out; the page server keeps "
-                                           "checksums of all it stores.");
+                                           "Leave " + argument +
+                                               " out; the page server keeps "
+                                               "checksums of all it stores.");
         }
         // Short options: alone, or with the value attached.
         if (argument.size() >= 2 && argument[0] == '-' &&
@@ -124,8 +125,9 @@ Status BuildRepository(const std::string& staging, const InitOptions& options,
     // As plain initdb, but: the superuser is always postgres, and no need for its own fsync, the
     // import reads everything once and syncs what it writes.
     const std::string pgdata = staging + "/initdb";
-    std::vector<std::string> argv = {bindir + "/initdb", "-D",        pgdata,     "-U", "postgres",
-                                     "--auth=trust",     "--no-sync", "--no-instructions"};
+    std::vector<std::string> argv = {
+        bindir + "/initdb", "-D",           pgdata,      "-U",
+        "postgres",         "--auth=trust", "--no-sync", "--no-instructions"};
     if (!options.encoding.empty()) {
         argv.push_back("--encoding=" + options.encoding);
     }
@@ -167,8 +169,8 @@ Status BuildRepository(const std::string& staging, const InitOptions& options,
         status = BecomeUser(*account);
         if (status.ok() && access(staging.c_str(), R_OK | W_OK | X_OK) != 0) {
             status = Status::Refused(
-                "user " + account->name + " cannot reach \"" + staging.substr(0, staging.rfind('/')) +
-                    "\"",
+                "user " + account->name + " cannot reach \"" +
+                    staging.substr(0, staging.rfind('/')) + "\"",
                 "PostgreSQL does not run as root; choose a place that user can reach, such as "
                 "--repo-dir /var/lib/postgresql/zenith.");
         }

@@ -61,7 +61,8 @@ void AddStopModeOption(CLI::App& command, StopMode& mode) {
 }
 
 void AddPageServerCommands(CLI::App& app, CommandRun& chosen) {
-    CLI::App* group = app.add_subcommand("pageserver", "the page server alone: start, stop, status");
+    CLI::App* group =
+        app.add_subcommand("pageserver", "the page server alone: start, stop, status");
     group->require_subcommand(1);
     group->add_subcommand("start", "start it, wait until it serves")->callback([&chosen] {
         chosen.run = [](const GlobalOptions& globals) -> Result<int> {
@@ -70,8 +71,8 @@ void AddPageServerCommands(CLI::App& app, CommandRun& chosen) {
         };
     });
     auto mode = std::make_shared<StopMode>(StopMode::kFast);
-    CLI::App* stop = group->add_subcommand(
-        "stop", "stop it; computes that run go on and wait for its return");
+    CLI::App* stop =
+        group->add_subcommand("stop", "stop it; computes that run go on and wait for its return");
     AddStopModeOption(*stop, *mode);
     stop->callback([mode, &chosen] {
         chosen.run = [mode](const GlobalOptions& globals) -> Result<int> {

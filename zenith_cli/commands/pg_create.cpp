@@ -32,7 +32,8 @@ Result<int> RunPgCreate(PgCreateOptions options, const GlobalOptions& globals) {
 
 void AddPgCreateCommand(CLI::App& pg, CommandRun& chosen) {
     auto options = std::make_shared<PgCreateOptions>();
-    CLI::App* command = pg.add_subcommand("create", "register a compute on a branch; start it then");
+    CLI::App* command =
+        pg.add_subcommand("create", "register a compute on a branch; start it then");
     command->add_option("BRANCH", options->request.branch, "default: main");
     command->add_option("--name", options->request.name, "default: the branch's")
         ->type_name("NAME");

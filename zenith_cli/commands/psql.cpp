@@ -97,8 +97,7 @@ void AddPsqlCommand(CLI::App& app, CommandRun& chosen) {
     CLI::App* command = app.add_subcommand(
         "psql", "psql on a branch; creates and starts a compute if none runs there");
     command->add_option("BRANCH", *branch, "default: main");
-    command->footer(
-        "Arguments for psql follow after \"--\": zenith psql main -- -c 'SELECT 1'");
+    command->footer("Arguments for psql follow after \"--\": zenith psql main -- -c 'SELECT 1'");
     command->callback([branch, &chosen] {
         chosen.takes_rest = true;
         chosen.run = [branch](const GlobalOptions& g) { return RunPsql(*branch, g); };
