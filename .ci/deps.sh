@@ -6,10 +6,9 @@ set -euo pipefail
 packages=(
     g++ make                                       # C++20 and C
     postgresql-15 postgresql-server-dev-15         # the server, psql, pgbench, pg_regress; PGXS
-    libpq-dev libssl-dev                           # connections
+    libpq-dev                                      # connections
     rapidjson-dev libcli11-dev                     # repository files, command line
     libspdlog-dev libfmt-dev                       # log
-    libzstd-dev liblz4-dev                         # compressed pages in WAL and snapshots
     libgtest-dev                                   # unit tests
     dpkg-dev xz-utils ca-certificates tar          # PostgreSQL's source package, for its test suite
 )
