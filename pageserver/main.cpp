@@ -8,8 +8,10 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <string>
+#include <thread>
 
 #include "common/base/log.h"
 #include "common/base/posix_file.h"
@@ -37,15 +39,35 @@ struct Options {
     std::string timeline;
 };
 
+// Whether the process that `pid_text` names is dead, or a zombie whose threads are still ending.
+bool ProcessHasEnded(const std::string& pid_text) {
+    const std::string pid = pid_text.substr(0, pid_text.find('\n'));
+    auto status = ReadWholeFile("/proc/" + pid + "/stat");
+    if (!status.ok()) {
+        return status.status().code() == StatusCode::kNotFound;
+    }
+    // "<pid> (<program>) <state> ...": the program's name may hold anything, so from the right.
+    size_t name_end = status->rfind(") ");
+    return name_end != std::string::npos && name_end + 2 < status->size() &&
+           ((*status)[name_end + 2] == 'Z' || (*status)[name_end + 2] == 'X');
+}
+
 // The pid file, locked for as long as the page server runs: no second one on this repository.
 class PidFile {
   public:
     static Result<PidFile> Acquire(const std::string& path) {
+        const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(5);
         while (true) {
             ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT));
             if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
                 if (errno == EWOULDBLOCK) {
                     auto pid = ReadWholeFile(path);
+                    // A process that was killed keeps its locks until its last thread is gone.
+                    if (pid.ok() && ProcessHasEnded(*pid) &&
+                        std::chrono::steady_clock::now() < give_up) {
+                        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+                        continue;
+                    }
                     std::string who = pid.ok() ? pid->substr(0, pid->find('\n')) : "";
                     return Status::Refused("another page server" +
                                                (who.empty() ? "" : " (pid " + who + ")") +

@@ -341,8 +341,20 @@ zenith_process_utility(PlannedStmt *pstmt, const char *query_string, bool read_o
 		char	   *name = ((AlterDatabaseStmt *) stmt)->dbname;
 
 		prepare_move(name, context == PROCESS_UTILITY_TOPLEVEL);
+		call_process_utility(pstmt, query_string, read_only_tree, context, params, query_env, dest,
+							 qc);
+
+		/*
+		 * movedb() removes the old directory in a second transaction, logs that, and waits for
+		 * nothing: a plain server has the directory gone anyway. Here only WAL counts, so the
+		 * command returns when the record is safe.
+		 */
+		(void) GetCurrentTransactionId();
+		ForceSyncCommit();
+		return;
 	}
-	else if (IsA(stmt, CreateTableSpaceStmt))
+
+	if (IsA(stmt, CreateTableSpaceStmt))
 		refuse_located_tablespace((CreateTableSpaceStmt *) stmt);
 
 	call_process_utility(pstmt, query_string, read_only_tree, context, params, query_env, dest,
