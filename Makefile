@@ -80,7 +80,7 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 PAGESERVER_FOLDERS := pageserver/page_service $(filter-out pageserver/testing,$(USES_pageserver/page_service)) pageserver/redo
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
-.PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres clean
+.PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres bench fuzz clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
@@ -141,7 +141,13 @@ check-regress: install ## run the pg_regress suites of regress/ against real com
 check-postgres: install ## run PostgreSQL's own regression suite on a compute and on a plain server
 	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/check_postgres.sh
 
-check-unit: $(UNIT_TESTS) ## run the unit tests
+bench: install ## compare a compute with a plain server on this machine, side by side
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/bench.sh
+
+fuzz: ## fuzz every decoder of outside bytes (FUZZ_SECONDS=60 each; needs clang)
+	$(MAKE) -C pageserver/fuzz run
+
+check-unit: extension $(UNIT_TESTS) ## run the unit tests
 	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t --gtest_brief=1; done; echo "unit tests passed"
 
 clean: ## remove everything that was built
