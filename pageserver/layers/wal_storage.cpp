@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <functional>
 #include <vector>
 
@@ -246,6 +247,47 @@ Status WalStorage::TruncateAfter(Lsn lsn) {
         ZENITH_RETURN_IF_ERROR(ZeroTail(lsn, rewrite));
     }
     lost_ = Status::Ok();
+    return Sync();
+}
+
+Status WalStorage::SaveDurablePosition(Lsn lsn) const {
+    const std::string position = lsn.ToString();
+    char line[64];
+    std::snprintf(line, sizeof line, "%s %08x\n", position.c_str(),
+                  Crc32c(std::as_bytes(std::span(position.data(), position.size()))));
+    return ReplaceFileAtomically(directory_ + "/durable", line);
+}
+
+Result<std::optional<Lsn>> WalStorage::ReadDurablePosition() const {
+    const std::string path = directory_ + "/durable";
+    auto content = ReadWholeFile(path);
+    if (!content.ok()) {
+        if (content.status().code() == StatusCode::kNotFound) {
+            return std::optional<Lsn>();
+        }
+        return content.status();
+    }
+    const std::string position = content->substr(0, content->find(' '));
+    char expected[64];
+    std::snprintf(expected, sizeof expected, "%s %08x\n", position.c_str(),
+                  Crc32c(std::as_bytes(std::span(position.data(), position.size()))));
+    std::optional<Lsn> lsn = Lsn::Parse(position);
+    if (!lsn.has_value() || *content != expected) {
+        return Status::Corruption("file \"" + path + "\" does not hold a WAL position");
+    }
+    return lsn;
+}
+
+Status WalStorage::Rewrite(Lsn from, Lsn to) {
+    std::vector<std::byte> buffer(1024 * 1024);
+    while (from < to) {
+        auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), to - from));
+        ZENITH_RETURN_IF_ERROR(Read(from, part));
+        ZENITH_RETURN_IF_ERROR(Append(from, part));
+        from = from + part.size();
+    }
+    // The directory, too: the one before may have died before it could.
+    directory_changed_ = true;
     return Sync();
 }
 

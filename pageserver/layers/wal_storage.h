@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -43,6 +44,16 @@ class WalStorage {
     // Zeroes everything from `lsn` on and removes later segments (also the one that `lsn` begins);
     // durable on return. kInvalidArgument before start().
     Status TruncateAfter(Lsn lsn);
+
+    // The durable position: a whole record's end that was acknowledged, in file "durable" of the
+    // directory. A lower bound, saved now and then; WAL that ends before it is damaged, not short.
+    // nullopt: never saved. Any thread, one at a time.
+    Status SaveDurablePosition(Lsn lsn) const;
+    Result<std::optional<Lsn>> ReadDurablePosition() const;
+
+    // Writes back what is stored in [from, to) and makes it durable: after a crash the page cache
+    // may hold bytes that an fsync failed to write, and the kernel reports such a failure once.
+    Status Rewrite(Lsn from, Lsn to);
 
     // Reads exactly data.size() raw bytes (page headers included) at `lsn`. Bytes that were never
     // written read as zeroes inside an existing segment; a missing segment is kNotFound.

@@ -62,8 +62,13 @@ std::span<const std::byte> AsBytes(const std::string& text) {
     return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-// The image in `record` that gives page `key` without asking anybody, or null.
+// The image in `record` that gives page `key` without asking anybody, or null. Only records that are
+// nothing but images: others may change a page after its image was restored, as GiST's do
+// (gistRedoClearFollowRight() of gistxlog.c).
 const DecodedBlock* PlainImage(const DecodedRecord& record, const PageKey& key) {
+    if (record.rmgr != Rmgr::kXlog) {
+        return nullptr;
+    }
     for (int i = 0; i <= record.max_block_id; ++i) {
         const DecodedBlock& block = record.blocks[static_cast<size_t>(i)];
         if (block.in_use && block.has_image && block.apply_image && !block.image_compressed() &&

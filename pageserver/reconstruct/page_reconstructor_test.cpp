@@ -112,6 +112,7 @@ class FakeTimeline : public Timeline {
     void DropDatabase(const DatabaseKey&) override {}
     void PutBlob(const std::string&, std::string) override {}
     void DropBlob(const std::string&) override {}
+    void AbandonRecord() override {}
     void CommitRecords() override {}
     Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey&) override {
         return Unused();

@@ -28,8 +28,13 @@ ComputeLiveness ProbeCompute(const std::string& connstr, const TimelineId& timel
         // Who has not answered at all would not answer the second question either.
         bool answered = std::chrono::steady_clock::now() - begin <
                         std::chrono::milliseconds(kProbeTimeoutMs);
-        return answered && PQping(full->c_str()) == PQPING_REJECT ? ComputeLiveness::kBusy
-                                                                  : ComputeLiveness::kGone;
+        if (!answered) {
+            return ComputeLiveness::kGone;
+        }
+        // A server that is there but does not let us in (no free walsender, say) may be the compute.
+        PGPing ping = PQping(full->c_str());
+        return ping == PQPING_REJECT || ping == PQPING_OK ? ComputeLiveness::kBusy
+                                                          : ComputeLiveness::kGone;
     }
     return VerifyCompute(*connection, timeline, term, kProbeTimeoutMs).ok()
                ? ComputeLiveness::kLives

@@ -1,13 +1,14 @@
 #include "pageserver/timelines/loaded_timeline.h"
 
-#include <fcntl.h>
-
+#include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "common/base/log.h"
 #include "common/base/posix_file.h"
 #include "common/pgformat/segment_name.h"
+#include "common/pgformat/wal_format.h"
 #include "pageserver/layers/blob_keys.h"
 #include "pageserver/layers/snapshot_file.h"
 #include "pageserver/layers/wal_storage.h"
@@ -29,19 +30,32 @@ Result<ClusterState> StateOfSnapshot(const SnapshotFile& snapshot) {
                                          snapshot.lsn());
 }
 
-// What was read may have been written by a page server that died before its fsync. A branch made
-// of it must not begin where the WAL ends after a power failure.
-Status SyncTail(const std::string& wal_directory, Lsn end) {
-    uint64_t last = WalSegmentNumber(end);
-    for (uint64_t segment : {last > 0 ? last - 1 : last, last}) {
-        const std::string path = wal_directory + "/" + WalSegmentName(segment);
-        if (!FileExists(path)) {
-            continue;
-        }
-        ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR));
-        ZENITH_RETURN_IF_ERROR(FdatasyncFile(fd.get(), path));
+// Without a saved position: a new timeline, or one from before positions were saved.
+constexpr uint64_t kRewriteWithoutPosition = 2 * kWalSegmentSize;
+
+// Compares where the WAL ends with what was acknowledged, and makes durable what a page server that
+// died may have left in the page cache alone: a branch made of it must not begin where the WAL ends
+// after a power failure.
+Status SettleTail(LoadedTimeline& loaded) {
+    WalStorage& wal = loaded.timeline->wal();
+    ZENITH_ASSIGN_OR_RETURN(std::optional<Lsn> durable, wal.ReadDurablePosition());
+    const Lsn end = loaded.follower->last_end();
+    if (durable.has_value() && end < *durable && loaded.follower->error().ok()) {
+        return loaded.follower->Refuse(Status::Corruption(
+            "WAL of timeline " + loaded.timeline->id().ToString() + " is damaged after " +
+                end.ToString() + " (file \"" + wal.directory() + "/" +
+                WalSegmentName(WalSegmentNumber(end)) + "\", offset " +
+                std::to_string(end.value % kWalSegmentSize) + "): it was acknowledged up to " +
+                durable->ToString(),
+            "Put a good copy of the file in its place and restart the page server; branches of "
+            "earlier LSNs can still be made."));
     }
-    return FsyncDirectory(wal_directory);
+    Lsn from = durable.value_or(end - std::min(end.value, kRewriteWithoutPosition));
+    from = std::max(from, wal.start());
+    if (from < end) {
+        ZENITH_RETURN_IF_ERROR(wal.Rewrite(from, end));
+    }
+    return Status::Ok();
 }
 
 }  // namespace
@@ -115,7 +129,13 @@ Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repositor
         }
         spdlog::critical("timelines: {}", status.message());
     }
-    ZENITH_RETURN_IF_ERROR(SyncTail(wal_directory, loaded->follower->last_end()));
+    status = SettleTail(*loaded);
+    if (!status.ok()) {
+        if (loaded->follower->error().ok()) {
+            return status;
+        }
+        spdlog::critical("timelines: {}", status.message());
+    }
     auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - begin);
     spdlog::info("timelines: loaded {}: {} to {} in {} ms", name, file.ancestor_lsn.ToString(),

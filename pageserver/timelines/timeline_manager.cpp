@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -44,6 +45,8 @@ struct Runtime {
     std::shared_ptr<WalReceiver> receiver;
     TimelineFile file;
     bool deleted = false;
+    // Guarded by operation_mutex: how far the receivers so far have acknowledged WAL.
+    Lsn acknowledged;
 };
 
 Status NoLonger(const TimelineId& id) {
@@ -232,17 +235,27 @@ Status TimelineManagerImpl::StopReceiver(Runtime& runtime) {
     }
     // What came after the last acknowledgement, too; durable before it can be seen. Also without a
     // receiver: an earlier call may have failed half way, and the WAL's end decides what is cut.
-    ZENITH_RETURN_IF_ERROR(loaded->timeline->wal().Sync());
+    WalStorage& wal = loaded->timeline->wal();
+    if (receiver != nullptr) {
+        runtime.acknowledged = std::max(runtime.acknowledged, receiver->durable_end());
+    }
+    if (Status synced = wal.Sync(); !synced.ok()) {
+        // What could not be written may be gone although it can still be read: only what was
+        // acknowledged counts.
+        spdlog::error("timelines: {}; cutting it off", synced.message());
+        const Lsn keep = std::max(runtime.acknowledged, loaded->follower->last_end());
+        ZENITH_RETURN_IF_ERROR(wal.TruncateAfter(keep));
+    }
     Status status = loaded->follower->IngestToEnd();
     if (!loaded->follower->error().ok()) {
         return Status::Ok();
     }
     ZENITH_RETURN_IF_ERROR(status);
-    if (receiver != nullptr && loaded->follower->last_end() < receiver->durable_end()) {
+    if (loaded->follower->last_end() < runtime.acknowledged) {
         return Status::Corruption("WAL of timeline " + loaded->timeline->id().ToString() +
                                   " ends at " + loaded->follower->last_end().ToString() +
                                   " although it was acknowledged up to " +
-                                  receiver->durable_end().ToString());
+                                  runtime.acknowledged.ToString());
     }
     return Status::Ok();
 }

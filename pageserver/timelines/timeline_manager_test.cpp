@@ -1,11 +1,15 @@
 #include "pageserver/timelines/timeline_manager.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <map>
 #include <mutex>
 #include <thread>
 
+#include "common/base/posix_file.h"
+#include "common/pgformat/segment_name.h"
+#include "common/pgformat/wal_format.h"
 #include "pageserver/layers/blob_keys.h"
 #include "pageserver/layers/wal_storage.h"
 #include "pageserver/testing/wal_builder.h"
@@ -89,6 +93,9 @@ class TimelineManagerTest : public testing::Test {
     void RunCompute(const TimelineId& id, const std::string& connstr) {
         uint64_t term = Grant(id);
         computes_.SetLiveness(connstr, ComputeLiveness::kLives);
+        auto state = manager_->StateAt(id, std::nullopt);
+        ASSERT_TRUE(state.ok()) << state.status().message();
+        computes_.At(connstr).SetFirstLsn(state->record_end);
         ASSERT_TRUE(manager_->CallMeMaybe(id, term, connstr).ok());
     }
     // The compute has flushed what is in the builder; returns when it is ingested.
@@ -195,10 +202,14 @@ TEST_F(TimelineManagerTest, ReceivesFromTheComputeThatCalled) {
     EXPECT_TRUE(manager_->CallMeMaybe(root_, 1, "port=1").ok());
     EXPECT_TRUE(computes_.At("port=1").WaitFor(
         [](const ScriptedCompute& c) { return c.connects() == 1; }));
+    computes_.At("port=2").SetFirstLsn(builder.start());
+    computes_.At("port=2").SetStream(builder.start(), builder.stream());
     EXPECT_TRUE(manager_->CallMeMaybe(root_, 1, "port=2").ok());
-    Extend(&builder, 10);
+    const Lsn last_start = Extend(&builder, 10).start;
     Deliver(root_, "port=2", builder);
-    EXPECT_EQ(computes_.At("port=2").starts().front(), (*list)[0].flush_lsn);
+    // The last record again, so that the compute shows that it knows it, then what is new.
+    EXPECT_LT(computes_.At("port=2").starts().front(), (*list)[0].flush_lsn);
+    EXPECT_LT((*list)[0].flush_lsn, last_start + 1);
 
     // After a restart everything is there again, and the state is exact.
     Open();
@@ -388,7 +399,7 @@ TEST_F(TimelineManagerTest, IngestErrorIsReported) {
     WalRecordSpec foreign;
     foreign.rmgr = static_cast<Rmgr>(128);
     foreign.blocks.push_back({.id = 0, .rel = kRelation, .block = 0, .data = "x"});
-    builder.Append(foreign);
+    Lsn last_start = builder.Append(foreign).start;
     computes_.At("port=1").SetStream(builder.start(), builder.stream());
     ASSERT_TRUE(computes_.At("port=1").WaitFor(
         [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
@@ -409,11 +420,58 @@ TEST_F(TimelineManagerTest, IngestErrorIsReported) {
     ASSERT_TRUE(manager_->CallMeMaybe(root_, 1, "port=1").ok());
     ASSERT_TRUE(computes_.At("port=1").WaitFor(
         [](const ScriptedCompute& c) { return c.starts().size() == 2; }));
-    EXPECT_EQ(computes_.At("port=1").starts().back(), builder.position());
+    // At the last record it acknowledged: that one has to be the same again.
+    EXPECT_EQ(computes_.At("port=1").starts().back(), last_start);
     computes_.SetLiveness("port=1", ComputeLiveness::kGone);
     computes_.At("port=1").SetConnectError(Status::Unavailable("connection refused"));
     computes_.At("port=1").BreakOnceAt(builder.position());
     EXPECT_EQ(manager_->GrantWriter(root_).status().code(), StatusCode::kRefused);
+}
+
+// A flipped byte in acknowledged WAL once looked like the end of it, and the next compute's start cut
+// off everything behind it.
+TEST_F(TimelineManagerTest, DamagedWalIsNotTakenForItsEnd) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    std::vector<WalBuilder::Placed> placed;
+    for (BlockNumber block = 0; block < 20; block++) {
+        placed.push_back(Extend(&builder, block, 1000 + block));
+    }
+    Deliver(root_, "port=1", builder);
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    computes_.At("port=1").SetConnectError(Status::Unavailable("connection refused"));
+    manager_.reset();
+
+    const Lsn damaged = placed[10].start + 30;
+    const std::string path = repository_.WalDirectory(root_) + "/" +
+                             WalSegmentName(WalSegmentNumber(damaged));
+    auto fd = OpenFile(path, O_RDWR);
+    ASSERT_TRUE(fd.ok());
+    std::byte byte;
+    ASSERT_TRUE(ReadExactAt(fd->get(), path, damaged.value % kWalSegmentSize,
+                            std::span(&byte, 1)).ok());
+    byte ^= std::byte{1};
+    ASSERT_TRUE(WriteAllAt(fd->get(), path, damaged.value % kWalSegmentSize,
+                           std::span(&byte, 1)).ok());
+
+    Open();
+    auto grant = manager_->GrantWriter(root_);
+    ASSERT_FALSE(grant.ok());
+    EXPECT_EQ(grant.status().code(), StatusCode::kCorruption);
+    EXPECT_NE(grant.status().message().find(placed[9].end.ToString()), std::string::npos)
+        << grant.status().message();
+    // What is before the damage can be used.
+    EXPECT_EQ(SizeAt(root_, placed[9].end), 10u);
+    EXPECT_TRUE(manager_->CreateTimeline({root_, placed[5].end}).ok());
+
+    // Nothing was cut off: with the byte mended everything is there.
+    manager_.reset();
+    byte ^= std::byte{1};
+    ASSERT_TRUE(WriteAllAt(fd->get(), path, damaged.value % kWalSegmentSize,
+                           std::span(&byte, 1)).ok());
+    Open();
+    EXPECT_EQ(SizeAt(root_, builder.position()), 20u);
+    EXPECT_EQ(Grant(root_), 2u);
 }
 
 TEST_F(TimelineManagerTest, ConcurrentFirstUse) {

@@ -24,7 +24,10 @@ int64_t PostgresTimestamp() {
 
 class ComputeWalSource : public WalSource {
   public:
-    explicit ComputeWalSource(PqConnection connection) : connection_(std::move(connection)) {}
+    ComputeWalSource(PqConnection connection, Lsn first_lsn)
+        : connection_(std::move(connection)), first_lsn_(first_lsn) {}
+
+    Lsn first_lsn() const override { return first_lsn_; }
 
     Status Start(Lsn from) override {
         return connection_.StartCopyBoth(std::string("START_REPLICATION SLOT ") +
@@ -87,6 +90,7 @@ class ComputeWalSource : public WalSource {
 
   private:
     PqConnection connection_;
+    const Lsn first_lsn_;
 };
 
 }  // namespace
@@ -170,7 +174,15 @@ Result<std::unique_ptr<WalSource>> ConnectToComputeWal(const WalSourceTarget& ta
     }
     ZENITH_RETURN_IF_ERROR(
         VerifyCompute(connection, target.timeline, target.term, kCommandTimeoutMs));
-    return std::unique_ptr<WalSource>(std::make_unique<ComputeWalSource>(std::move(connection)));
+    ZENITH_ASSIGN_OR_RETURN(PqRows start_rows,
+                            connection.Query("SHOW zenith.start_lsn", kCommandTimeoutMs));
+    ZENITH_ASSIGN_OR_RETURN(std::string start_text, start_rows.SingleValue());
+    std::optional<Lsn> first_lsn = Lsn::Parse(start_text);
+    if (!first_lsn.has_value()) {
+        return Status::Corruption("unexpected value of zenith.start_lsn: \"" + start_text + "\"");
+    }
+    return std::unique_ptr<WalSource>(
+        std::make_unique<ComputeWalSource>(std::move(connection), *first_lsn));
 }
 
 }  // namespace zenith

@@ -52,6 +52,11 @@ class ScriptedCompute {
         stream_ = std::move(stream);
         changed_.notify_all();
     }
+    // Where the compute says it began; default: the start of its stream.
+    void SetFirstLsn(Lsn lsn) {
+        std::lock_guard lock(mutex_);
+        first_lsn_ = lsn;
+    }
     void SetPieceSize(size_t size) {
         std::lock_guard lock(mutex_);
         piece_size_ = size;
@@ -89,6 +94,11 @@ class ScriptedCompute {
     class Source : public WalSource {
       public:
         Source(ScriptedCompute& compute, int wake_fd) : compute_(compute), wake_fd_(wake_fd) {}
+
+        Lsn first_lsn() const override {
+            std::lock_guard lock(compute_.mutex_);
+            return compute_.first_lsn_.value_or(compute_.start_);
+        }
 
         Status Start(Lsn from) override {
             std::lock_guard lock(compute_.mutex_);
@@ -153,6 +163,7 @@ class ScriptedCompute {
     std::mutex mutex_;
     std::condition_variable changed_;
     Lsn start_;
+    std::optional<Lsn> first_lsn_;
     std::string stream_;
     size_t piece_size_ = 1000;
     std::optional<Lsn> break_at_;

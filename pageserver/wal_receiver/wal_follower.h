@@ -41,6 +41,8 @@ class WalFollower {
     // Why IngestUpTo stopped for good; OK while it works. Once set, every call returns it: nothing
     // is skipped.
     Status error() const;
+    // Sets error(), for a reason found elsewhere; returns it.
+    Status Refuse(Status status) { return Fail(std::move(status)); }
 
   private:
     Status Ingest(std::optional<Lsn> limit);

@@ -3,6 +3,11 @@
 //
 // A position is acknowledged only when it is the end of a whole record and everything before it is
 // on disk; so whatever a crash leaves behind can be continued from durable_end().
+//
+// A compute that was started again on an older copy of its data directory has lost WAL that is
+// acknowledged, and writes other WAL in its place. So a stream begins a little before durable_end(),
+// at ResumeFrom(), and what comes again must be, byte for byte, what is stored: the last record's
+// prev-link and checksum tie everything before it to that. Until then nothing may be acknowledged.
 // Threads  one at a time.
 #pragma once
 
@@ -32,18 +37,26 @@ class WalIntake {
     Status MakeDurable();
     // Forgets what is not durable; the next byte expected is the one at durable_end().
     void Restart();
+    // Where to start a stream of a compute that began at `first_lsn`; after Restart().
+    Lsn ResumeFrom(Lsn first_lsn);
+    // Whether the compute has shown that it knows everything up to durable_end().
+    bool verified() const { return verify_position_ >= durable_end_; }
 
     // End and start of the last whole record that is durable.
     Lsn durable_end() const { return durable_end_; }
     Lsn durable_start() const { return durable_start_; }
     // First byte not received yet.
-    Lsn received_to() const { return assembler_->fed_up_to(); }
+    Lsn received_to() const { return verified() ? assembler_->fed_up_to() : verify_position_; }
 
   private:
+    // Compares the bytes at verify_position_ with what is stored; takes them off *data.
+    Status Verify(Lsn* lsn, std::span<const std::byte>* data);
+
     WalStorage& storage_;
     const uint64_t system_identifier_;
     Lsn durable_end_;
     Lsn durable_start_;
+    Lsn verify_position_;  // first byte that has not been compared; durable_end_ or more: all have
     std::optional<RecordAssembler> assembler_;  // always set
 };
 

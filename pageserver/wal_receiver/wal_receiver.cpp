@@ -30,6 +30,8 @@ constexpr std::chrono::seconds kAskAfter(10);
 constexpr std::chrono::seconds kGiveUpAfter(60);
 // One fsync covers at most so much of what is waiting in the socket.
 constexpr uint64_t kBytesPerSync = 4ull << 20;
+// How much acknowledged WAL may be unknown to the next start of the page server, in time.
+constexpr int kSaveIntervalMs = 1000;
 // Receiving pauses when ingest is further behind than this, until it is half of it.
 constexpr uint64_t kIngestLagLimit = 64ull << 20;
 
@@ -167,8 +169,8 @@ Status WalReceiver::StreamOnce() {
     if (!source.ok()) {
         return source.status().WithContext("could not reach the compute");
     }
-    ZENITH_RETURN_IF_ERROR(
-        (*source)->Start(intake_.durable_end()).WithContext("could not start streaming"));
+    const Lsn from = intake_.ResumeFrom((*source)->first_lsn());
+    ZENITH_RETURN_IF_ERROR((*source)->Start(from).WithContext("could not start streaming"));
     spdlog::info("wal_receiver: timeline {} term {}: streaming from {}",
                  target_.timeline.ToString(), target_.term, intake_.durable_end().ToString());
     last_problem_.clear();
@@ -179,6 +181,9 @@ Status WalReceiver::StreamOnce() {
 }
 
 Status WalReceiver::Reply(WalSource& source, bool ask) {
+    if (!intake_.verified()) {
+        return source.SendStatus(Lsn(), Lsn(), Lsn(), ask);  // says only that we are here
+    }
     Lsn flushed = intake_.durable_end();
     Lsn applied = std::min(timeline_.last_record_end(), flushed);
     applied_sent_ = applied;
@@ -197,6 +202,7 @@ Status WalReceiver::Stream(WalSource& source) {
         uint64_t received = 0;
         bool reply_requested = false;
         bool any = false;
+        const bool was_verified = intake_.verified();
         while (received < kBytesPerSync && !reply_requested) {
             auto message = source.Next(any ? 0 : timeout);
             if (!message.ok()) {
@@ -231,7 +237,8 @@ Status WalReceiver::Stream(WalSource& source) {
             asked = now;
             ask = true;
         }
-        if (!any || reply_requested || durable_before != intake_.durable_end()) {
+        if (!any || reply_requested || durable_before != intake_.durable_end() ||
+            was_verified != intake_.verified()) {
             ZENITH_RETURN_IF_ERROR(Reply(source, ask));
         }
         ZENITH_RETURN_IF_ERROR(WaitForIngest(source));
@@ -264,13 +271,33 @@ Status WalReceiver::WaitForIngest(WalSource& source) {
 
 void WalReceiver::IngestLoop() {
     std::unique_lock lock(mutex_);
-    while (true) {
-        changed_.wait(lock, [this] { return stop_.load() || follower_.last_end() < durable_end_; });
-        if (stop_.load()) {
+    Lsn saved;
+    Clock::time_point saved_at;
+    // What a later start of the page server must find again; now and then, not for every commit.
+    auto save = [&](Lsn lsn) {
+        if (lsn == saved) {
             return;
         }
+        Status status = timeline_.wal().SaveDurablePosition(lsn);
+        if (!status.ok()) {
+            spdlog::warn("wal_receiver: {}", status.message());
+        }
+        saved = lsn;
+        saved_at = Clock::now();
+    };
+    while (true) {
+        changed_.wait_for(lock, std::chrono::milliseconds(kSaveIntervalMs), [this] {
+            return stop_.load() || follower_.last_end() < durable_end_;
+        });
         Lsn target = durable_end_;
         lock.unlock();
+        if (stop_.load()) {
+            save(target);
+            return;
+        }
+        if (Clock::now() - saved_at >= std::chrono::milliseconds(kSaveIntervalMs)) {
+            save(target);
+        }
         Status status = follower_.IngestUpTo(target);
         changed_.notify_all();
         if (!follower_.error().ok()) {

@@ -35,6 +35,8 @@ struct WalMessage {
 class WalSource {
   public:
     virtual ~WalSource() = default;
+    // Where the compute began: it has no WAL of its own before.
+    virtual Lsn first_lsn() const = 0;
     // Starts streaming at `from`.
     virtual Status Start(Lsn from) = 0;
     // The next message; nullopt when none came within `timeout_ms` or the wake descriptor became
