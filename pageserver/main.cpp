@@ -34,6 +34,7 @@ struct Options {
     std::string redo_library = "zenith";
     int redo_processes = 2;
     int page_cache_mb = 128;
+    size_t max_connections = PageServiceOptions().max_connections;
     // import
     std::string pgdata;
     std::string timeline;
@@ -123,6 +124,10 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     InitLog(options.log_file);
     RaiseFileLimit();
     ZENITH_RETURN_IF_ERROR(repository.RemoveLeftovers());
+    // They only take space: that something is broken elsewhere keeps nobody from his branches.
+    if (Status status = repository.RemoveUnnamedTimelines(); !status.ok()) {
+        spdlog::warn("page server: kept timelines that may have no branch: {}", status.message());
+    }
 
     RedoPoolOptions redo;
     redo.process.pg_bin_dir = config.pg_bindir;
@@ -145,6 +150,7 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     } else {
         service_options.socket_directory = options.socket_directory;
     }
+    service_options.max_connections = options.max_connections;
     PageService service(service_options, repository, *manager, reconstructor);
     ZENITH_RETURN_IF_ERROR(service.Start());
     if (service.port() != 0) {
@@ -199,6 +205,10 @@ int Run(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--page-cache-mb", options.page_cache_mb, "memory for rebuilt pages")
         ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--max-connections", options.max_connections,
+                   "computes' connections that may read pages at once")
+        ->check(CLI::Range(1, 100000))
         ->capture_default_str();
     app.require_subcommand(0, 1);
 

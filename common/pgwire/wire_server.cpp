@@ -23,6 +23,7 @@ constexpr char kDuplicateCursor[] = "42P03";
 constexpr char kNotInPrerequisiteState[] = "55000";
 constexpr char kLimitExceeded[] = "54000";
 constexpr char kAdminShutdown[] = "57P01";
+constexpr char kIdleSessionTimeout[] = "57P05";
 
 WireError Error(const char* sqlstate, std::string message, std::string hint = "") {
     return WireError{"ERROR", sqlstate, std::move(message), std::move(hint)};
@@ -70,9 +71,15 @@ class WireConnection::Session : public WireSession {
     }
     Result<CopyInput> ReceiveCopyData(bool wait, std::span<const std::byte>* data) override;
     Status Flush() override { return stream_.Flush(); }
+    void EndConnection(const char* sqlstate) override {
+        assert(mode_ == Mode::kRows);
+        fatal_sqlstate_ = sqlstate;
+    }
     bool ShouldStop() const override { return stream_.stopping() || stream_.PeerGone(); }
 
     Mode mode() const { return mode_; }
+    // Null, or what EndConnection() was given.
+    const char* fatal_sqlstate() const { return fatal_sqlstate_; }
     bool client_done() const { return client_done_; }
     // The client said Terminate inside a stream.
     bool terminated() const { return terminated_; }
@@ -91,6 +98,7 @@ class WireConnection::Session : public WireSession {
     Mode mode_ = Mode::kRows;
     std::vector<WireRow> rows_;
     std::string tag_;
+    const char* fatal_sqlstate_ = nullptr;
     bool client_done_ = false;
     bool terminated_ = false;
     bool protocol_violation_ = false;
@@ -157,7 +165,8 @@ WireConnection::WireConnection(UniqueFd socket, const StopSignal& stop, WireHand
                                WireOptions options)
     : stream_(std::move(socket), stop, options.timeouts),
       handler_(handler),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      first_command_deadline_ms_(WireStream::NowMs() + options_.timeouts.first_command_ms) {}
 
 WireConnection::~WireConnection() = default;
 
@@ -249,8 +258,19 @@ Result<bool> WireConnection::Startup(const std::optional<WireError>& refusal) {
 
 Status WireConnection::ServeMessages() {
     while (!closing_) {
-        Result<WireStream::Message> read = stream_.ReadMessage();
+        std::optional<int64_t> deadline_ms;
+        if (!ran_command_) {
+            deadline_ms = first_command_deadline_ms_;
+        }
+        Result<WireStream::Message> read = stream_.ReadMessage(deadline_ms);
         Status status;
+        // Messages that run nothing do not put it off.
+        if (deadline_ms && WireStream::NowMs() >= *deadline_ms && !stream_.stopping()) {
+            return Fatal(kIdleSessionTimeout,
+                         Status::Unavailable(
+                             "terminating connection because it has not run a command in time",
+                             "Connect again when there is a command to run."));
+        }
         if (!read.ok()) {
             status = read.status();
         } else {
@@ -522,6 +542,7 @@ Status WireConnection::ExecutePortal(Portal& portal, uint32_t max_rows) {
     std::string tag;
     if (!portal.executed) {
         portal.executed = true;
+        ran_command_ = true;
         Session session(stream_, columns.size());
         Status status = portal.statement->Execute(session);
         if (session.terminated()) {
@@ -532,6 +553,9 @@ Status WireConnection::ExecutePortal(Portal& portal, uint32_t max_rows) {
             return status.ok() ? Status::Unavailable("client is gone") : status;
         }
         if (!status.ok()) {
+            if (session.fatal_sqlstate() != nullptr && !stream_.stopping()) {
+                return Fatal(session.fatal_sqlstate(), status);
+            }
             if (session.mode() != Session::Mode::kCopyBoth || stream_.stopping()) {
                 return ReportError(status);
             }

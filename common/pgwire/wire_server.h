@@ -59,6 +59,10 @@ class WireSession {
     // Sends everything collected.
     virtual Status Flush() = 0;
 
+    // The error that Execute() is about to return ends the connection, under this SQLSTATE: for a
+    // client that must not keep a place it was refused. Requires: no stream started.
+    virtual void EndConnection(const char* sqlstate) = 0;
+
     // True when the statement should give up: the server stops or the client has gone.
     virtual bool ShouldStop() const = 0;
 };
@@ -138,6 +142,8 @@ class WireConnection {
     bool in_extended_ = false;
     bool skip_to_sync_ = false;
     bool closing_ = false;
+    bool ran_command_ = false;
+    int64_t first_command_deadline_ms_;
     bool fatal_sent_ = false;
 };
 

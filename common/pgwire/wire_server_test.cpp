@@ -658,6 +658,11 @@ TEST(WireServer, SilentAndStuckClientsAreGivenUp) {
     EXPECT_TRUE(serve_open("").ok());
     EXPECT_EQ(serve_open(StartupBytes().substr(0, 7)).code(), StatusCode::kUnavailable);
     EXPECT_EQ(serve_open(StartupBytes() + "Q").code(), StatusCode::kUnavailable);
+    // Neither silence nor messages that run nothing keep a connection without a command.
+    timeouts.first_command_ms = 30;
+    EXPECT_EQ(serve_open(StartupBytes()).code(), StatusCode::kUnavailable);
+    EXPECT_EQ(serve_open(StartupBytes() + Message('S', "")).code(), StatusCode::kUnavailable);
+    timeouts.first_command_ms = 60000;
     // Asks for far more than the socket holds and does not read it.
     EXPECT_EQ(serve_open(StartupBytes() + Message('Q', "copy 10000" + kZero)).code(),
               StatusCode::kUnavailable);

@@ -23,18 +23,12 @@ constexpr size_t kHeaderSize = 5;
 // When the server stops, a client that takes nothing holds it up no longer than this.
 constexpr int kStoppingWriteMs = 1000;
 
-int64_t NowMs() {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(
-               std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
 int PollTimeout(std::optional<int64_t> deadline_ms) {
     if (!deadline_ms) {
         return -1;
     }
-    return static_cast<int>(
-        std::clamp<int64_t>(*deadline_ms - NowMs(), 0, std::numeric_limits<int>::max()));
+    return static_cast<int>(std::clamp<int64_t>(*deadline_ms - WireStream::NowMs(), 0,
+                                                std::numeric_limits<int>::max()));
 }
 
 std::span<const std::byte> AsBytes(const std::string& text, size_t offset, size_t length) {
@@ -49,6 +43,12 @@ Status Stopping() {
 }
 
 }  // namespace
+
+int64_t WireStream::NowMs() {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
 
 WireStream::WireStream(UniqueFd socket, const StopSignal& stop, const WireTimeouts& timeouts)
     : socket_(std::move(socket)),
@@ -162,17 +162,18 @@ WireStream::Message WireStream::TakeMessage(size_t payload_length) {
     return message;
 }
 
-Result<WireStream::Message> WireStream::ReadMessage() {
+Result<WireStream::Message> WireStream::ReadMessage(
+    std::optional<int64_t> deadline_ms) {
     ZENITH_RETURN_IF_ERROR(Flush());
     if (stop_.is_set()) {
         return Stopping();
     }
     DropConsumed();
-    ZENITH_RETURN_IF_ERROR(Fill(1, std::nullopt));
-    int64_t deadline_ms = NowMs() + timeouts_.message_ms;
-    ZENITH_RETURN_IF_ERROR(Fill(kHeaderSize, deadline_ms));
+    ZENITH_RETURN_IF_ERROR(Fill(1, deadline_ms));
+    int64_t message_deadline_ms = NowMs() + timeouts_.message_ms;
+    ZENITH_RETURN_IF_ERROR(Fill(kHeaderSize, message_deadline_ms));
     ZENITH_ASSIGN_OR_RETURN(size_t length, PayloadLength());
-    ZENITH_RETURN_IF_ERROR(Fill(kHeaderSize + length, deadline_ms));
+    ZENITH_RETURN_IF_ERROR(Fill(kHeaderSize + length, message_deadline_ms));
     return TakeMessage(length);
 }
 

@@ -4,6 +4,7 @@
 // Reading   the buffer grows by what has arrived, never by a length the client claims. Waiting for
 //           the first byte of a message has no limit; the rest of it must follow within
 //           `message_timeout_ms`.
+//           The wait for the first byte can be given a deadline, too.
 // Writing   collects in memory and goes out when kFlushSize has come together or Flush() is called.
 //           A client that takes no byte for `write_timeout_ms` is given up.
 // Errors    kUnavailable: the client is gone, stuck, or the stop signal was set; nothing more can
@@ -27,12 +28,17 @@ namespace zenith {
 
 struct WireTimeouts {
     int startup_ms = 10 * 1000;
+    // From the stream's construction to the first command a client runs.
+    int first_command_ms = 60 * 1000;
     int message_ms = 60 * 1000;
     int write_ms = 60 * 1000;
 };
 
 class WireStream {
   public:
+    // The clock of deadlines: steady, in milliseconds.
+    static int64_t NowMs();
+
     // `stop` outlives the stream. The socket becomes non-blocking.
     WireStream(UniqueFd socket, const StopSignal& stop, const WireTimeouts& timeouts);
 
@@ -44,8 +50,9 @@ class WireStream {
     // The first packet: its bytes after the length word. All packets of a startup together must
     // arrive within `startup_ms` of the stream's construction. Empty: the client left silently.
     Result<std::span<const std::byte>> ReadStartupPacket();
-    // Sends what is collected, then waits for a whole message.
-    Result<Message> ReadMessage();
+    // Sends what is collected, then waits for a whole message; kUnavailable when none has begun at
+    // `deadline_ms` of NowMs().
+    Result<Message> ReadMessage(std::optional<int64_t> deadline_ms = std::nullopt);
     // A message that is here already; nullopt when none is. Does not wait and does not send.
     Result<std::optional<Message>> TryReadMessage();
 

@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <set>
 
+#include "common/base/log.h"
 #include "common/base/posix_file.h"
 #include "common/repo/json_file.h"
 
@@ -191,6 +194,50 @@ Status Repository::RemoveLeftovers() const {
         }
     }
     return Status::Ok();
+}
+
+Status Repository::RemoveUnnamedTimelines() const {
+    ZENITH_ASSIGN_OR_RETURN(auto branches, ListBranches());
+    ZENITH_ASSIGN_OR_RETURN(auto tags, ListTags());
+    // It is there from the beginning and cannot be deleted: others may be lost with it.
+    if (!branches.contains("main")) {
+        return Status::Corruption("there is no branch \"main\" below \"" + path_ + "/refs\"",
+                                  "Restore refs/ and timelines/ from the same backup.");
+    }
+    std::set<TimelineId> named;
+    for (const auto& [name, id] : branches) {
+        named.insert(id);
+    }
+    for (const auto& [name, point] : tags) {
+        named.insert(point.timeline);
+    }
+    std::map<TimelineId, TimelineId> unnamed;    // -> ancestor
+    std::map<TimelineId, size_t> descendants;  // of the timelines that stay, directly
+    ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineId> ids, ListTimelines());
+    for (const TimelineId& id : ids) {
+        ZENITH_ASSIGN_OR_RETURN(TimelineFile file, ReadTimeline(id));
+        if (!file.ancestor.valid()) {
+            continue;
+        }
+        descendants[file.ancestor]++;
+        if (!named.contains(id)) {
+            unnamed[id] = file.ancestor;
+        }
+    }
+    for (;;) {
+        auto found = std::find_if(unnamed.begin(), unnamed.end(), [&](const auto& entry) {
+            return descendants[entry.first] == 0;
+        });
+        if (found == unnamed.end()) {
+            return Status::Ok();
+        }
+        const auto [id, ancestor] = *found;
+        spdlog::info("repository: removing timeline {} of {}, which has no branch", id.ToString(),
+                     ancestor.ToString());
+        ZENITH_RETURN_IF_ERROR(RemoveTimeline(id));
+        descendants[ancestor]--;
+        unnamed.erase(found);
+    }
 }
 
 Result<RepoConfig> Repository::ReadConfig() const {

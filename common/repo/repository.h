@@ -114,6 +114,12 @@ class Repository {
     // Removes what interrupted operations left: *.tmp files below refs/ and timelines/, timelines
     // being removed or never finished. Only while nobody else writes (page server, at its start).
     Status RemoveLeftovers() const;
+    // Removes the branches' timelines that no branch, tag or other timeline refers to, children
+    // before parents, and logs each: what a crash between a timeline and its branch file leaves.
+    // Roots stay: they come from an import, never from such a crash. At the same time as
+    // RemoveLeftovers. Removes nothing when it cannot tell for sure: when a reference or a timeline
+    // cannot be read, or there is no branch main (kCorruption).
+    Status RemoveUnnamedTimelines() const;
 
     // kNotFound when there is no repository here; kCorruption for a file that is none of ours;
     // kRefused for a newer format.

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
@@ -27,9 +28,10 @@ class RepositoryTest : public testing::Test {
         std::ofstream(repository_->path() + "/" + path, std::ios::binary) << content;
     }
 
-    TimelineId MakeTimeline() {
+    TimelineId MakeTimeline(const TimelineId& ancestor = TimelineId()) {
         TimelineFile file;
         file.id = TimelineId::Random();
+        file.ancestor = ancestor;
         file.ancestor_lsn = Lsn(0x15FFB08);
         EXPECT_TRUE(repository_->WriteTimeline(file).ok());
         return file.id;
@@ -200,6 +202,61 @@ TEST_F(RepositoryTest, LeftoversAreRemovedAndNothingElse) {
     EXPECT_TRUE(FileExists(repository_->path() + "/timelines/notes.txt"));
     EXPECT_FALSE(FileExists(repository_->path() + "/refs/branches/half.tmp"));
     EXPECT_TRUE(FileExists(repository_->path() + "/refs/branches/main"));
+}
+
+// A crash between a timeline and its branch file left a timeline that kept its parent for ever.
+TEST_F(RepositoryTest, TimelinesWithoutANameAreRemoved) {
+    TimelineId root = MakeTimeline();
+    TimelineId imported = MakeTimeline();  // a root nobody has named yet
+    TimelineId orphan = MakeTimeline(root);
+    TimelineId dev = MakeTimeline(root);
+    TimelineId orphan_child = MakeTimeline(dev);
+    TimelineId orphan_grandchild = MakeTimeline(orphan_child);
+    TimelineId tagged = MakeTimeline(root);
+    TimelineId nameless_parent = MakeTimeline(root);
+    TimelineId named_child = MakeTimeline(nameless_parent);
+    ASSERT_TRUE(repository_->WriteBranch("main", root).ok());
+    ASSERT_TRUE(repository_->WriteBranch("team/dev", dev).ok());
+    ASSERT_TRUE(repository_->WriteBranch("child", named_child).ok());
+    ASSERT_TRUE(repository_->WriteTag("v1", TimelinePoint{tagged, Lsn(0x15FFB08)}).ok());
+
+    Status status = repository_->RemoveUnnamedTimelines();
+    ASSERT_TRUE(status.ok()) << status.message();
+    std::vector<TimelineId> stay = {root, imported, dev, tagged, nameless_parent, named_child};
+    std::sort(stay.begin(), stay.end());
+    EXPECT_EQ(*repository_->ListTimelines(), stay);
+    for (const TimelineId& id : {orphan, orphan_child, orphan_grandchild}) {
+        EXPECT_FALSE(FileExists(repository_->TimelineDirectory(id)));
+    }
+    // A branch_delete that was interrupted after its first half.
+    ASSERT_TRUE(repository_->RemoveBranch("child").ok());
+    ASSERT_TRUE(repository_->RemoveUnnamedTimelines().ok());
+    stay = {root, imported, dev, tagged};
+    std::sort(stay.begin(), stay.end());
+    EXPECT_EQ(*repository_->ListTimelines(), stay);
+}
+
+TEST_F(RepositoryTest, NothingIsRemovedWhenNamesMayBeLost) {
+    TimelineId root = MakeTimeline();
+    TimelineId orphan = MakeTimeline(root);
+    auto expect_kept = [&] {
+        EXPECT_EQ(repository_->RemoveUnnamedTimelines().code(), StatusCode::kCorruption);
+        EXPECT_TRUE(FileExists(repository_->TimelineDirectory(orphan) + "/timeline.json"));
+    };
+    expect_kept();  // no main
+    ASSERT_TRUE(repository_->WriteBranch("main", root).ok());
+    Put("refs/branches/broken", "?");
+    expect_kept();
+    ASSERT_TRUE(repository_->RemoveBranch("broken").ok());
+    Put("refs/tags/broken", "?");
+    expect_kept();
+    ASSERT_TRUE(repository_->RemoveTag("broken").ok());
+    TimelineId unreadable = MakeTimeline(orphan);
+    Put("timelines/" + unreadable.ToString() + "/timeline.json", "{");
+    expect_kept();
+    ASSERT_TRUE(RemoveTree(repository_->TimelineDirectory(unreadable)).ok());
+    ASSERT_TRUE(repository_->RemoveUnnamedTimelines().ok());
+    EXPECT_FALSE(FileExists(repository_->TimelineDirectory(orphan)));
 }
 
 TEST(RefName, Rules) {

@@ -39,7 +39,12 @@ std::string ZenithConf(const ComputeConfig& config) {
     set("max_wal_senders", "10", nullptr);
     set("max_replication_slots",
         std::to_string(std::max(kReplicationSlots, 2 * config.replication_origins)), nullptr);
-    set("max_slot_wal_keep_size", "8GB", nullptr);
+    // WAL that the page server has not received is kept, however much it is (a bulk load faster
+    // than the ingest, a long outage of the page server). Beyond a limit the slot would be
+    // invalidated, and as nobody could fetch the WAL any more, every commit would wait for ever. A
+    // full local disk ends the compute instead, which says why; the next start goes on from what
+    // was received.
+    set("max_slot_wal_keep_size", "-1", "a limit would leave commits waiting for ever");
     set("wal_keep_size", "64MB", nullptr);
     set("checkpoint_flush_after", "0", "no reason to push disposable files to the disk");
     set("bgwriter_flush_after", "0", nullptr);

@@ -25,6 +25,7 @@ TEST(ComputeConfig, ReadWrite) {
     EXPECT_TRUE(HasLine(conf, "synchronous_standby_names = 'zenith_pageserver'"));
     EXPECT_TRUE(HasLine(conf, "full_page_writes = 'off'"));
     EXPECT_TRUE(HasLine(conf, "restart_after_crash = 'off'"));
+    EXPECT_TRUE(HasLine(conf, "max_slot_wal_keep_size = '-1'"));
     EXPECT_FALSE(HasLine(conf, "default_transaction_read_only"));
     EXPECT_FALSE(HasLine(conf, "max_prepared_transactions"));
 }

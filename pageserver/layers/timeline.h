@@ -146,6 +146,10 @@ class Timeline {
     // Dropping a tablespace's blob also drops the databases in it (the directories that
     // PostgreSQL removes with the tablespace).
     virtual void DropBlob(const std::string& key) = 0;
+    // The current record cannot be ingested: the last record is the one before it again, and
+    // last_record_end() never gets to this one's end. What it has put stays behind that end, out of
+    // sight of whoever reads at an LSN that was reached; so no other record may follow.
+    virtual void AbandonRecord() = 0;
     // Makes everything since BeginRecords() visible and moves last_record_end().
     virtual void CommitRecords() = 0;
 

@@ -89,6 +89,7 @@ class TimelineImpl final : public Timeline {
     void DropDatabase(const DatabaseKey& db) override;
     void PutBlob(const std::string& key, std::string value) override;
     void DropBlob(const std::string& key) override;
+    void AbandonRecord() override;
     void CommitRecords() override;
 
     Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey& rel) override;
@@ -147,6 +148,8 @@ class TimelineImpl final : public Timeline {
     std::atomic<std::thread::id> writer_;
     Lsn record_start_;  // writer only
     Lsn record_end_;    // writer only
+    Lsn previous_end_;  // writer only: record_end_ before the current record
+    bool abandoned_ = false;  // writer only
 
     Status failure_;  // set once, before failed_
     std::atomic<bool> failed_{false};

@@ -410,6 +410,38 @@ TEST_F(TimelineTest, WriterSeesItsUncommittedChangesOthersDoNot) {
     EXPECT_EQ(Size(*root_, kRel), 13u);
 }
 
+// A record that failed half way was published with the batch it was in.
+TEST_F(TimelineTest, AbandonedRecordIsNotReached) {
+    const PageKey key = PageKey::Relation(kRel, 12);
+    root_->BeginRecords();
+    root_->StartRecord(kStart + 8, kStart + 16);
+    root_->PutRecord(PageKey::Relation(kRel, 10), kRefWillInit);
+    root_->StartRecord(kStart + 16, kStart + 24);
+    root_->PutRecord(key, kRefWillInit);
+    root_->AbandonRecord();
+    root_->CommitRecords();
+    EXPECT_EQ(root_->last_record_end(), kStart + 16);
+    EXPECT_EQ(root_->WaitForLsn(kStart + 17, 0).code(), StatusCode::kUnavailable);
+    const Lsn last = root_->last_record_end();
+    EXPECT_EQ(Size(*root_, kRel, last), 11u);
+    EXPECT_FALSE(Page(*root_, key, last).exists());
+    auto relations = root_->ListRelations(kMaxLsn);
+    ASSERT_TRUE(relations.ok());
+    for (const RelationEntry& entry : *relations) {
+        EXPECT_TRUE(entry.rel != kRel || entry.blocks == 11);
+    }
+
+    // The first record of all.
+    std::shared_ptr<Timeline> child = Make(last, root_);
+    child->BeginRecords();
+    child->StartRecord(last, last + 8);
+    child->PutRecord(key, kRefWillInit);
+    child->AbandonRecord();
+    child->CommitRecords();
+    EXPECT_EQ(child->last_record_end(), last);
+    EXPECT_FALSE(Page(*child, key, last).exists());
+}
+
 TEST_F(TimelineTest, WaitForLsnWakesWhenTheWriterGetsThere) {
     EXPECT_TRUE(root_->WaitForLsn(kStart, 0).ok());
     Status late = root_->WaitForLsn(kStart + 1, 1);

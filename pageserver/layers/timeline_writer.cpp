@@ -17,8 +17,17 @@ void TimelineImpl::BeginRecords() {
 void TimelineImpl::StartRecord(Lsn start, Lsn end) {
     assert(writer_.load(std::memory_order_relaxed) == std::this_thread::get_id());
     assert(start.value % 8 == 0 && start < end && end >= record_end_);
+    assert(!abandoned_);
     record_start_ = start;
+    previous_end_ = record_end_;
     record_end_ = end;
+}
+
+void TimelineImpl::AbandonRecord() {
+    assert(writer_.load(std::memory_order_relaxed) == std::this_thread::get_id());
+    assert(!abandoned_ && previous_end_.valid());
+    record_end_ = previous_end_;
+    abandoned_ = true;
 }
 
 void TimelineImpl::CommitRecords() {

@@ -7,6 +7,23 @@ namespace zenith {
 
 namespace {
 
+constexpr char kTooManyConnections[] = "53300";  // too_many_connections
+
+// A place among the page streams, given back at the end.
+class PagestreamPlace {
+  public:
+    PagestreamPlace(std::atomic<size_t>& taken, size_t limit)
+        : taken_(taken), fits_(taken.fetch_add(1) < limit) {}
+    PagestreamPlace(const PagestreamPlace&) = delete;
+    PagestreamPlace& operator=(const PagestreamPlace&) = delete;
+    ~PagestreamPlace() { taken_--; }
+    bool fits() const { return fits_; }
+
+  private:
+    std::atomic<size_t>& taken_;
+    bool fits_;
+};
+
 std::vector<std::string> ColumnsOf(CommandKind kind) {
     switch (kind) {
         case CommandKind::kStatus:
@@ -55,12 +72,14 @@ std::optional<std::string> TextOrNull(const std::string& text) {
 
 CommandHandler::CommandHandler(const Repository& repository, TimelineManager& manager,
                                PageReconstructor& reconstructor, BaseBackupFunction base_backup,
-                               StatusFunction process_status, int wait_lsn_timeout_ms)
+                               StatusFunction process_status, int wait_lsn_timeout_ms,
+                               size_t max_pagestreams)
     : manager_(manager),
       reconstructor_(reconstructor),
       base_backup_(std::move(base_backup)),
       process_status_(std::move(process_status)),
       wait_lsn_timeout_ms_(wait_lsn_timeout_ms),
+      max_pagestreams_(max_pagestreams),
       refs_(repository, manager) {}
 
 Result<std::shared_ptr<WireStatement>> CommandHandler::Prepare(std::string_view query) {
@@ -151,6 +170,14 @@ Status CommandHandler::ExecuteBaseBackup(const Command& command, WireSession& se
 }
 
 Status CommandHandler::ExecutePagestream(const Command& command, WireSession& session) {
+    PagestreamPlace place(pagestreams_, max_pagestreams_);
+    if (!place.fits()) {
+        session.EndConnection(kTooManyConnections);
+        return Status::Unavailable(
+            "too many connections that read pages",
+            "The page server serves " + std::to_string(max_pagestreams_) +
+                " of them at once; close some, or start it with a higher --max-connections.");
+    }
     ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, manager_.Get(command.timeline));
     return PagestreamHandler(std::move(timeline), reconstructor_, counters_, wait_lsn_timeout_ms_)
         .Serve(session);

@@ -5,6 +5,8 @@
 // Threads  shared by all connections; all methods from any thread.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,14 +35,18 @@ class CommandHandler : public WireHandler {
     // What `status` shows about the process itself: names and values.
     using StatusFunction = std::function<std::vector<std::pair<std::string, std::string>>()>;
 
-    // References outlive the handler.
+    // References outlive the handler. `max_pagestreams`: served at once; one more ends its
+    // connection.
     CommandHandler(const Repository& repository, TimelineManager& manager,
                    PageReconstructor& reconstructor, BaseBackupFunction base_backup,
-                   StatusFunction process_status, int wait_lsn_timeout_ms);
+                   StatusFunction process_status, int wait_lsn_timeout_ms, size_t max_pagestreams);
 
     Result<std::shared_ptr<WireStatement>> Prepare(std::string_view query) override;
 
     Status Execute(const Command& command, WireSession& session);
+
+    // Being served now.
+    size_t pagestreams() const { return pagestreams_.load(); }
 
   private:
     Status ExecuteStatus(WireSession& session);
@@ -54,6 +60,8 @@ class CommandHandler : public WireHandler {
     BaseBackupFunction base_backup_;
     StatusFunction process_status_;
     int wait_lsn_timeout_ms_;
+    size_t max_pagestreams_;
+    std::atomic<size_t> pagestreams_{0};
     RefCommands refs_;
     PagestreamCounters counters_;
 };

@@ -27,7 +27,7 @@ struct ListenerOptions {
     std::string address = "127.0.0.1";
     int port = 0;             // 0: the kernel chooses
     std::string socket_path;  // of the Unix socket; empty: none
-    size_t max_connections = 500;
+    size_t max_connections = 1064;
 };
 
 struct AcceptedConnection {

@@ -25,7 +25,7 @@ ListenerOptions ListenerOptionsOf(const PageServiceOptions& options) {
     result.address = options.listen_address;
     result.port = options.listen_port;
     result.socket_path = SocketPath(options);
-    result.max_connections = options.max_connections;
+    result.max_connections = options.max_connections + options.reserved_connections;
     return result;
 }
 
@@ -43,7 +43,8 @@ PageService::PageService(PageServiceOptions options, const Repository& repositor
                                      BaseBackupSink& sink) {
               return WriteBaseBackup(manager, reconstructor, id, lsn, sink);
           },
-          [this] { return ProcessStatus(); }, options_.wait_lsn_timeout_ms),
+          [this] { return ProcessStatus(); }, options_.wait_lsn_timeout_ms,
+          options_.max_connections),
       listener_(ListenerOptionsOf(options_),
                 [this](AcceptedConnection connection) { Serve(std::move(connection)); }) {}
 
@@ -84,7 +85,9 @@ void PageService::Serve(AcceptedConnection connection) {
     std::optional<WireError> refusal;
     if (connection.over_limit) {
         refusal = WireError{"FATAL", kTooManyConnections, "too many connections",
-                            "The page server serves " + std::to_string(options_.max_connections) +
+                            "The page server serves " +
+                                std::to_string(options_.max_connections +
+                                               options_.reserved_connections) +
                                 " connections at once; close some and try again."};
     }
     WireConnection wire(std::move(connection.socket), listener_.stop_signal(), handler_,
@@ -106,6 +109,7 @@ std::vector<std::pair<std::string, std::string>> PageService::ProcessStatus() co
             {"socket", socket_path_},
             {"uptime_seconds", std::to_string(uptime.count())},
             {"connections", std::to_string(listener_.connections())},
+            {"pagestreams", std::to_string(handler_.pagestreams())},
             {"max_connections", std::to_string(options_.max_connections)},
             {"connections_total", std::to_string(listener_.connections_total())}};
 }

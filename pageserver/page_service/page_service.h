@@ -26,7 +26,11 @@ struct PageServiceOptions {
     // Directory of the Unix socket ".s.PGSQL.<socket_port>"; empty: no Unix socket.
     std::string socket_directory;
     int socket_port = kPageServerSocketPort;
-    size_t max_connections = 500;
+    // Connections that may run `pagestream` at once. The other commands do not count: a page server
+    // full of computes can still be told what to do.
+    size_t max_connections = 1000;
+    // Connections of any kind beyond those.
+    size_t reserved_connections = 64;
     // How long a page request may wait for WAL that has not arrived.
     int wait_lsn_timeout_ms = 60 * 1000;
     WireTimeouts timeouts;

@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <chrono>
+#include <future>
 #include <random>
+#include <thread>
 
 #include "pageserver/page_service/copy_out_sink.h"
 #include "pageserver/page_service/service_fixture_for_test.h"
@@ -192,6 +196,32 @@ TEST_F(ServiceTest, TagsNeverMove) {
     EXPECT_EQ(rows.status().code(), StatusCode::kNotFound);
 }
 
+// A branch deleted between the look at it and the writing of its tag left a tag on nothing.
+TEST_F(ServiceTest, BranchIsNotDeletedWhileItIsTagged) {
+    Start();
+    PqConnection connection = Connect();
+    ASSERT_TRUE(connection.Query("branch_create dev main", kTestTimeoutMs).ok());
+    Status deletion;
+    std::promise<void> deleted;
+    std::thread deleter;
+    manager_.set_while_pinning([&] {
+        deleter = std::thread([&] {
+            deletion = Connect().Query("branch_delete dev", kTestTimeoutMs).status();
+            deleted.set_value();
+        });
+        // What must not come: time enough for it to come.
+        EXPECT_EQ(deleted.get_future().wait_for(std::chrono::milliseconds(300)),
+                  std::future_status::timeout);
+    });
+    auto rows = connection.Query("tag_create v1 dev", kTestTimeoutMs);
+    deleter.join();
+    manager_.set_while_pinning(nullptr);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    EXPECT_EQ(deletion.code(), StatusCode::kRefused);
+    EXPECT_EQ(deletion.message(), "branch \"dev\" has tags");
+    EXPECT_TRUE(connection.Query("branch_create again v1", kTestTimeoutMs).ok());
+}
+
 TEST_F(ServiceTest, TimelineInfo) {
     Start();
     PqConnection connection = Connect();
@@ -206,7 +236,8 @@ TEST_F(ServiceTest, TimelineInfo) {
 
 TEST_F(ServiceTest, TooManyConnections) {
     PageServiceOptions options = Options();
-    options.max_connections = 2;
+    options.max_connections = 1;
+    options.reserved_connections = 1;
     Start(options);
     PqConnection first = Connect();
     PqConnection second = Connect();
@@ -224,6 +255,80 @@ TEST_F(ServiceTest, TooManyConnections) {
     ASSERT_TRUE(third.ok()) << third.status().message();
     EXPECT_TRUE(third->Query("status", kTestTimeoutMs).ok());
     EXPECT_TRUE(second.Query("status", kTestTimeoutMs).ok());
+}
+
+// Computes that all came back after a restart took every place, so that the `callmemaybe` that
+// would have let their commits go on was refused.
+TEST_F(ServiceTest, FullOfPagestreamsStillTakesOtherCommands) {
+    PageServiceOptions options = Options();
+    options.max_connections = 3;
+    options.reserved_connections = 2;
+    Start(options);
+    const std::string pagestream = "pagestream " + main_id_.ToString();
+    std::vector<PqConnection> streams;
+    for (size_t i = 0; i < options.max_connections; i++) {
+        streams.push_back(Connect());
+        Status status = streams.back().StartCopyBoth(pagestream, kTestTimeoutMs);
+        ASSERT_TRUE(status.ok()) << status.message();
+    }
+    // More refused ones than there are reserved places: none of them keeps one.
+    for (int i = 0; i < 5; i++) {
+        PqConnection refused = Connect();
+        ASSERT_EQ(PQsendQuery(refused.raw(), pagestream.c_str()), 1);
+        PGresult* result = PQgetResult(refused.raw());
+        EXPECT_EQ(PQresultStatus(result), PGRES_FATAL_ERROR);
+        EXPECT_STREQ(PQresultErrorField(result, PG_DIAG_SQLSTATE), "53300");
+        EXPECT_STREQ(PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
+                     "The page server serves 3 of them at once; close some, or start it with a "
+                     "higher --max-connections.");
+        PQclear(result);
+        // The server ends the connection.
+        while ((result = PQgetResult(refused.raw())) != nullptr) {
+            PQclear(result);
+        }
+        EXPECT_EQ(PQstatus(refused.raw()), CONNECTION_BAD);
+        Result<PqConnection> next = ConnectWhenThereIsRoom();
+        ASSERT_TRUE(next.ok()) << next.status().message();
+        auto rows = next->Query("status", kTestTimeoutMs);
+        ASSERT_TRUE(rows.ok()) << rows.status().message();
+        EXPECT_EQ(ValueOf(*rows, "pagestreams"), "3");
+        EXPECT_EQ(ValueOf(*rows, "max_connections"), "3");
+        rows = next->Query("callmemaybe " + main_id_.ToString() + " 1 host=/tmp", kTestTimeoutMs);
+        EXPECT_TRUE(rows.ok()) << rows.status().message();
+        next->Close();
+        refused.Close();
+        ASSERT_TRUE(ConnectWhenThereIsRoom().ok());
+    }
+    // A place among the streams that gets free is given away again.
+    streams.pop_back();
+    auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kTestTimeoutMs);
+    Status status;
+    do {
+        Result<PqConnection> next = ConnectWhenThereIsRoom();
+        ASSERT_TRUE(next.ok()) << next.status().message();
+        status = next->StartCopyBoth(pagestream, kTestTimeoutMs);
+    } while (!status.ok() && std::chrono::steady_clock::now() < deadline);
+    EXPECT_TRUE(status.ok()) << status.message();
+}
+
+TEST_F(ServiceTest, ConnectionThatRunsNothingLosesItsPlace) {
+    PageServiceOptions options = Options();
+    options.max_connections = 1;
+    options.reserved_connections = 1;
+    options.timeouts.first_command_ms = 500;
+    Start(options);
+    PqConnection busy = Connect();
+    ASSERT_TRUE(busy.Query("status", kTestTimeoutMs).ok());
+    PqConnection idle = Connect();
+    pollfd fd = {PQsocket(idle.raw()), POLLIN, 0};
+    ASSERT_EQ(poll(&fd, 1, kTestTimeoutMs), 1);
+    auto rows = idle.Query("status", kTestTimeoutMs);
+    ASSERT_FALSE(rows.ok());
+    EXPECT_NE(rows.status().message().find("has not run a command in time"), std::string::npos)
+        << rows.status().message();
+    EXPECT_TRUE(ConnectWhenThereIsRoom().ok());
+    // Who has run one may stay.
+    EXPECT_TRUE(busy.Query("status", kTestTimeoutMs).ok());
 }
 
 TEST_F(ServiceTest, StopTellsClientsAndRemovesTheSocketFile) {
@@ -317,6 +422,7 @@ class RecordingSession : public WireSession {
   public:
     void AddRow(WireRow) override {}
     void SetTag(std::string) override {}
+    void EndConnection(const char*) override {}
     Status StartCopyOut() override {
         starts++;
         return Status::Ok();
@@ -358,7 +464,7 @@ TEST_F(ServiceTest, BaseBackupIsSentInPieces) {
             }
             return Status::Ok();
         },
-        [] { return std::vector<std::pair<std::string, std::string>>(); }, kTestTimeoutMs);
+        [] { return std::vector<std::pair<std::string, std::string>>(); }, kTestTimeoutMs, 10);
     auto run = [&](const std::string& command, RecordingSession& session) {
         auto statement = handler.Prepare(command);
         EXPECT_TRUE(statement.ok());

@@ -119,7 +119,11 @@ Status RefCommands::CreateBranch(const std::string& name, const std::string& poi
     ZENITH_ASSIGN_OR_RETURN(TimelineFile file, manager_.CreateTimeline(start));
     Status written = repository_.WriteBranch(name, file.id);
     if (!written.ok()) {
-        Status undone = manager_.DeleteTimeline(file.id);
+        std::lock_guard lock(tag_mutex_);
+        Status undone = CheckDeletable(name, file.id);
+        if (undone.ok()) {
+            undone = manager_.DeleteTimeline(file.id);
+        }
         if (!undone.ok()) {
             spdlog::warn("page service: timeline {} stays without a branch: {}", file.id.ToString(),
                          undone.message());
@@ -182,6 +186,7 @@ Status RefCommands::DeleteBranch(const std::string& name) {
         return Status::NotFound("branch " + QuoteForMessage(name) + " does not exist",
                                 "zenith branch lists the branches.");
     }
+    std::lock_guard lock(tag_mutex_);
     ZENITH_RETURN_IF_ERROR(CheckDeletable(name, *id));
     ZENITH_RETURN_IF_ERROR(repository_.RemoveBranch(name));
     Status deleted = manager_.DeleteTimeline(*id);
@@ -211,6 +216,7 @@ Status RefCommands::CreateTag(const std::string& name, const std::string& point,
     NameHold hold(*this, name);
     ZENITH_RETURN_IF_ERROR(hold.status());
     ZENITH_RETURN_IF_ERROR(CheckNewName(name));
+    std::lock_guard lock(tag_mutex_);
     ZENITH_ASSIGN_OR_RETURN(TimelinePoint target, repository_.ResolvePoint(point));
     ZENITH_ASSIGN_OR_RETURN(Lsn lsn, manager_.PinPoint(target));
     ZENITH_RETURN_IF_ERROR(repository_.WriteTag(name, TimelinePoint{target.timeline, lsn}));

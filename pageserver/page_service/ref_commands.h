@@ -2,8 +2,10 @@
 // files with the timelines they name.
 //
 // Order     a timeline is made before the branch file that names it and removed after it, so that
-//           a branch file without its timeline never stays behind.
-// Threads   all methods from any thread. Two operations on one name: the second is refused.
+//           a branch file without its timeline never stays behind. A timeline that a crash leaves
+//           without a branch is removed at the next start (Repository::RemoveUnnamedTimelines).
+// Threads   all methods from any thread. Two operations on one name: the second is refused. Tagging
+//           and deleting wait for each other: no tag stays on a timeline that goes.
 // Errors    as Repository and TimelineManager give them; kRefused with a hint for what must be done
 //           first.
 #pragma once
@@ -46,10 +48,14 @@ class RefCommands {
     class NameHold;
 
     Status CheckNewName(const std::string& name) const;
+    // Requires: tag_mutex_ is held until the timeline has been removed.
     Status CheckDeletable(const std::string& name, const TimelineId& id);
 
     const Repository& repository_;
     TimelineManager& manager_;
+    // Held from the look at a timeline's tags to its removal, and from the look at the timeline to
+    // the writing of a tag on it. Taken before mutex_.
+    std::mutex tag_mutex_;
     std::mutex mutex_;
     std::set<std::string> busy_names_;  // guarded by mutex_
 };

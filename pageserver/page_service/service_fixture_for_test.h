@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -66,6 +68,9 @@ class FakeTimelineManager : public TimelineManager {
         return Add(TimelineId::Random(), point.timeline, parent, lsn);
     }
     Result<Lsn> PinPoint(const TimelinePoint& point) override {
+        if (while_pinning_) {
+            while_pinning_();
+        }
         ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, Get(point.timeline));
         if (point.lsn && *point.lsn > timeline->last_record_end()) {
             return Status::NotFound("LSN from the future", "Wait.");
@@ -141,6 +146,10 @@ class FakeTimelineManager : public TimelineManager {
         std::lock_guard lock(mutex_);
         receiving_ = id;
     }
+    // Called inside PinPoint(). Set while no command runs.
+    void set_while_pinning(std::function<void()> function) {
+        while_pinning_ = std::move(function);
+    }
     void set_refuse_delete(Status status) {
         std::lock_guard lock(mutex_);
         refuse_delete_ = std::move(status);
@@ -155,6 +164,7 @@ class FakeTimelineManager : public TimelineManager {
     std::vector<std::string> calls_;                             // guarded by mutex_
     TimelineId receiving_;                                       // guarded by mutex_
     Status refuse_delete_;                                       // guarded by mutex_
+    std::function<void()> while_pinning_;
 };
 
 // A record that changes no page: moves the end of the timeline.
@@ -200,6 +210,17 @@ class ServiceTest : public testing::Test {
         auto connection = PqConnection::Connect(TcpConnstr(), kTestTimeoutMs);
         EXPECT_TRUE(connection.ok()) << connection.status().message();
         return *std::move(connection);
+    }
+    // The server needs a moment to see that a client has gone.
+    Result<PqConnection> ConnectWhenThereIsRoom() const {
+        auto deadline =
+            std::chrono::steady_clock::now() + std::chrono::milliseconds(kTestTimeoutMs);
+        for (;;) {
+            auto connection = PqConnection::Connect(TcpConnstr(), kTestTimeoutMs);
+            if (connection.ok() || std::chrono::steady_clock::now() > deadline) {
+                return connection;
+            }
+        }
     }
     Timeline& MainTimeline() { return **manager_.Get(main_id_); }
 

@@ -23,7 +23,7 @@ class FakeTimeline : public Timeline {
     };
 
     // What happened, in order: "record 0/100 0/140", "put <key> flags 3", "image <key>",
-    // "drop <key>", "create <rel>", "truncate <rel> 5", "drop relation 1663/5/16384", ...
+    // "abandon", "drop <key>", "create <rel>", "truncate <rel> 5", "drop relation 1663/5/16384", ...
     std::vector<std::string> events;
     std::map<RelForkKey, BlockNumber> relations;
     std::map<PageKey, Page> pages;
@@ -33,6 +33,7 @@ class FakeTimeline : public Timeline {
     Lsn start{0x1000000};
     Lsn record_start;
     Lsn record_end;
+    Lsn previous_end;  // of the record before
     // Set to give records a WAL to be read from.
     WalStorage* storage = nullptr;
 
@@ -112,6 +113,7 @@ class FakeTimeline : public Timeline {
     void BeginRecords() override {}
     void StartRecord(Lsn from, Lsn to) override {
         record_start = from;
+        previous_end = record_end;
         record_end = to;
         events.push_back("record " + from.ToString() + " " + to.ToString());
     }
@@ -181,6 +183,10 @@ class FakeTimeline : public Timeline {
     void DropBlob(const std::string& key) override {
         events.push_back("drop blob " + key);
         blobs.erase(key);
+    }
+    void AbandonRecord() override {
+        events.push_back("abandon");
+        record_end = previous_end;
     }
     void CommitRecords() override {}
 

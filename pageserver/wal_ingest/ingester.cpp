@@ -34,9 +34,12 @@ class Ingester::Impl {
                 "shared_preload_libraries and branch from before this LSN.");
         }
         context_.timeline.StartRecord(record_.start, record_.end);
-        ZENITH_RETURN_IF_ERROR(IngestBlockReferences(context_, record_));
-        ZENITH_RETURN_IF_ERROR(IngestByResourceManager());
-        ZENITH_RETURN_IF_ERROR(context_.state.Apply(record_));
+        Status status = IndexRecord();
+        if (!status.ok()) {
+            // Half of it may be in the index.
+            context_.timeline.AbandonRecord();
+            return status;
+        }
         if (!saved_at_.valid() || record_.end - saved_at_ >= kStateInterval) {
             context_.timeline.PutBlob(kClusterStateBlobKey, context_.state.Serialize());
             saved_at_ = record_.end;
@@ -67,6 +70,12 @@ class Ingester::Impl {
                 node.c_str(), nullptr, 10))] = remote_lsn;
         }
         return Status::Ok();
+    }
+
+    Status IndexRecord() {
+        ZENITH_RETURN_IF_ERROR(IngestBlockReferences(context_, record_));
+        ZENITH_RETURN_IF_ERROR(IngestByResourceManager());
+        return context_.state.Apply(record_);
     }
 
     // What the record changes beyond its block references; README.md has the whole table.

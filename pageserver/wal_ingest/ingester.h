@@ -5,7 +5,8 @@
 //           about every 64 kB of WAL.
 // Threads   one thread at a time. Errors: kCorruption for a record that cannot be understood, and
 //           kRefused for one that cannot be honoured (a custom resource manager with block
-//           references); ingest of that timeline stops there and says so, nothing is skipped.
+//           references); ingest of that timeline stops there and says so, nothing is skipped. The
+//           timeline then ends with the record before: it never shows half a record.
 #pragma once
 
 #include <memory>

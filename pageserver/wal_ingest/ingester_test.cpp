@@ -283,6 +283,18 @@ TEST_F(IngestTest, FileCreation) {
               TryIngest(PlainRecord(Rmgr::kSmgr, kSmgrCreate, Words({1663, 5, 16384, 4}))).code());
 }
 
+TEST_F(IngestTest, RecordThatFailsHalfWayIsAbandoned) {
+    Ingest(PlainRecord(Rmgr::kSmgr, kSmgrCreate, Words({1663, 5, 16384, 0})));
+    const Lsn good = timeline_.last_record_end();
+    EXPECT_EQ(good, state().record_end);
+    // The second of the two tablespaces is missing.
+    EXPECT_EQ(StatusCode::kCorruption,
+              TryIngest(PlainRecord(Rmgr::kDbase, kDbaseDrop, Words({20, 2, 1663}))).code());
+    EXPECT_EQ(good, timeline_.last_record_end());
+    EXPECT_EQ(good, state().record_end);
+    EXPECT_EQ("abandon", timeline_.TakeChanges().back());
+}
+
 TEST_F(IngestTest, TruncationCutsTheMaps) {
     const uint32_t per_page = kHeapBlocksPerVmPage;
     timeline_.relations[kMainFork] = 3 * per_page;
