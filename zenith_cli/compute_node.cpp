@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -149,6 +150,14 @@ Result<UniqueFd> LockTimeline(const Repository& repository, const TimelineId& ti
         ZENITH_RETURN_IF_ERROR(repository.ReadTimeline(timeline).status());  // says it is not there
     }
     return lock;
+}
+
+// `fd` is what `path` names now, not something that was removed or replaced since it was opened.
+bool IsStillAt(const UniqueFd& fd, const std::string& path) {
+    struct stat ours = {};
+    struct stat current = {};
+    return fstat(fd.get(), &ours) == 0 && stat(path.c_str(), &current) == 0 &&
+           ours.st_ino == current.st_ino && ours.st_dev == current.st_dev;
 }
 
 // What interrupted starts left in a compute's directory.
@@ -314,13 +323,33 @@ std::string ComputeNode::AutoConfPath() const {
     return DataDirectory() + "/postgresql.auto.conf";
 }
 
+// The compute's lock, and file_ as it is under the lock. kNotFound when the compute was destroyed
+// while we waited, also when another of its name was created since. Whoever needs computes/.lock,
+// too, takes it after this one.
+Result<UniqueFd> ComputeNode::Lock() {
+    const std::string path = directory_ + "/lock";
+    Result<UniqueFd> lock = LockFile(path);
+    if (!lock.ok() && lock.status().code() != StatusCode::kNotFound) {
+        return lock;
+    }
+    ZENITH_ASSIGN_OR_RETURN(ComputeFile now, repository_->ReadCompute(file_.name));
+    if (!lock.ok() || !IsStillAt(*lock, path) || now.timeline != file_.timeline ||
+        now.created_at != file_.created_at) {
+        return Status::NotFound("compute \"" + file_.name + "\" does not exist any more",
+                                "Another was created by that name; use \"zenith pg list\" to see "
+                                "it.");
+    }
+    file_ = std::move(now);
+    return lock;
+}
+
 Result<bool> ComputeNode::Start(std::optional<int> port) {
     ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockTimeline(*repository_, file_.timeline));
     return StartLocked(port);
 }
 
 Result<bool> ComputeNode::StartLocked(std::optional<int> port) {
-    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(directory_ + "/lock"));
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, Lock());
     if (FindPostmaster()) {
         if (port && *port != file_.port) {
             return Status::Refused(
@@ -513,9 +542,8 @@ Status ComputeNode::WaitUntilStopped() const {
     return Status::Ok();
 }
 
-Status ComputeNode::Destroy(bool force) const {
-    ZENITH_ASSIGN_OR_RETURN(UniqueFd all, LockFile(repository_->ComputesDirectory() + "/.lock"));
-    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, LockFile(directory_ + "/lock"));
+Status ComputeNode::Destroy(bool force) {
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, Lock());
     if (FindPostmaster()) {
         if (!force) {
             return Status::Refused(
@@ -526,6 +554,8 @@ Status ComputeNode::Destroy(bool force) const {
         ZENITH_RETURN_IF_ERROR(WaitUntilStopped());
     }
     RemoveStaleFiles();
+    // Against a creation by this name. Only now: what is above may wait for long.
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd all, LockFile(repository_->ComputesDirectory() + "/.lock"));
     // From here on it does not exist; the rest is tidying up, and a creation does it if we cannot.
     ZENITH_RETURN_IF_ERROR(RemoveFile(directory_ + "/compute.json"));
     Status status = RemoveTree(directory_);

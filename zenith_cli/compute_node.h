@@ -62,7 +62,7 @@ class ComputeNode {
     Result<bool> RequestStop(StopMode mode) const;
     Status WaitUntilStopped() const;
     // kRefused while it runs, unless `force`.
-    Status Destroy(bool force) const;
+    Status Destroy(bool force);
 
   private:
     ComputeNode(const Repository& repository, ComputeFile file)
@@ -70,6 +70,7 @@ class ComputeNode {
           file_(std::move(file)),
           directory_(repository.ComputeDirectory(file_.name)) {}
 
+    Result<UniqueFd> Lock();
     Status SettlePort(std::optional<int> wanted);
     Status FetchBaseBackup(PqConnection& connection, const std::string& target) const;
     // As Start; requires: the timeline's lock is held.

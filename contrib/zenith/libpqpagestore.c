@@ -236,12 +236,13 @@ send_request(const ZenithPageTag *tag, int count, uint64 request_id, struct zeni
 	struct zenith_page_request request;
 
 	request.request_id = request_id;
+
 	/*
-	 * Nobody else writes the timeline of a read-write compute, and a hole has not been changed
-	 * since the start: its newest version is the version. A read-only compute stands still while
-	 * its timeline may go on.
+	 * A hole has not been changed since this compute started, so its contents are those of the
+	 * start. Asking for exactly these keeps a read-only compute at its LSN; it also keeps a compute
+	 * that has lost its timeline to another one, and does not know yet, from mixing the two.
 	 */
-	request.exact = zenith_term == 0;
+	request.exact = true;
 	request.lsn = zenith_start_lsn;
 	request.spc = tag->node.spcNode;
 	request.db = tag->node.dbNode;

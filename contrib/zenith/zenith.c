@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 
 #include "zenith_callmemaybe.h"
+#include "zenith_datadir.h"
 #include "zenith_guc.h"
 #include "zenith_redo.h"
 #include "zenith_smgr.h"
@@ -43,6 +44,7 @@ _PG_init(void)
 		return;
 
 	zenith_guc_require();
+	zenith_datadir_init();
 	zenith_smgr_install(&zenith_smgr_callbacks);
 	zenith_stat_init();
 	zenith_utility_init();

@@ -48,10 +48,15 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "access/xlogutils.h"
+#include "common/relpath.h"
 #include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
+#include "storage/fd.h"
 #include "storage/md.h"
 
 #include "libpqpagestore.h"
@@ -180,6 +185,55 @@ read_ahead(SMgrRelation reln, ForkNumber forknum, BlockNumber from, BlockNumber 
 	}
 }
 
+/*
+ * Makes a block a hole again that a failed write may have filled in part. A block with half of a
+ * page in it would be taken for the page, so this must not fail.
+ */
+static void
+make_hole_again(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum)
+{
+	char	   *path = relpath(reln->smgr_rnode, forknum);
+	BlockNumber segment = blocknum / RELSEG_SIZE;
+	off_t		offset = (off_t) BLCKSZ * (blocknum % RELSEG_SIZE);
+	PGAlignedBlock block;
+	bool		done = false;
+	int			fd;
+
+	if (segment > 0)
+		path = psprintf("%s.%u", path, segment);
+	fd = BasicOpenFile(path, O_RDWR | PG_BINARY);
+	if (fd >= 0)
+	{
+		/* Where the file system cannot punch holes, zeroes over what was written do the same. */
+		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, BLCKSZ) != 0)
+		{
+			memset(block.data, 0, BLCKSZ);
+			(void) (pg_pwrite(fd, block.data, BLCKSZ, offset) < 0);
+		}
+		done = pg_pread(fd, block.data, BLCKSZ, offset) == BLCKSZ && is_all_zero(block.data);
+		close(fd);
+	}
+	if (!done)
+		elog(PANIC, "could not undo a failed write of block %u in file \"%s\"", blocknum, path);
+}
+
+/* Writes what was fetched into its hole: all of it or nothing. */
+static void
+fill_hole(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *page)
+{
+	PG_TRY();
+	{
+		mdwrite(reln, forknum, blocknum, page, true);
+	}
+	PG_CATCH();
+	{
+		/* A full disk: filling a hole takes space, unlike writing over a block of a plain server. */
+		make_hole_again(reln, forknum, blocknum);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 /* Gets the contents of a hole from the page server. */
 static void
 read_hole(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buffer)
@@ -213,7 +267,7 @@ read_hole(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buf
 	{
 		/* Never make a file longer: what has been truncated away must not come back. */
 		if (blocknum < mdnblocks(reln, forknum))
-			mdwrite(reln, forknum, blocknum, is_all_zero(buffer) ? marker() : buffer, true);
+			fill_hole(reln, forknum, blocknum, is_all_zero(buffer) ? marker() : buffer);
 	}
 	else if (blocknum < mdnblocks(reln, forknum))
 	{
