@@ -115,6 +115,83 @@ host=$(psql -XAt -h 127.0.0.1 -p "$(compute_field first port)" -d postgres \
 server_identity "$host" "$(compute_field first port)" > "$WORK/compute.identity"
 cmp "$WORK/plain.identity" "$WORK/compute.identity" \
     || fail "the plain server and the compute differ: see $WORK/*.identity"
+
+# branch_and_query NAME: makes a branch of main and asks a new compute on it one question; appends the
+# milliseconds to branch_times and query_times.
+branch_and_query() {
+    local start branched
+    start=$(milliseconds)
+    zenith branch "$1" main
+    branched=$(milliseconds)
+    "$ZENITH" psql "$1" -- -XAtc 'SELECT 1' > "$WORK/log/first_query.log" 2>&1 \
+        || { cat "$WORK/log/first_query.log" >&2; fail "no answer from a compute on a new branch"; }
+    branch_times+=($((branched - start)))
+    query_times+=($(($(milliseconds) - branched)))
+}
+fastest() { printf '%s\n' "$@" | sort -n | head -1; }
+branch_times=()
+query_times=()
+for attempt in 1 2 3; do
+    branch_and_query "empty$attempt"
+    zenith pg stop "empty$attempt"
+done
+empty_branch_time=$(fastest "${branch_times[@]}")
+empty_query_time=$(fastest "${query_times[@]}")
+
+run_suite compute "$host" "$(compute_field first port)"
+compare_results plain compute
+
+# ---- the same data on a new compute and on a branch -----------------------------------------------------
+
+# Two things are, by design, as after a crash of a plain server. Unlogged tables are empty on a new
+# compute: their data is left out. PostgreSQL logs a sequence up to 32 numbers ahead and a new compute
+# starts there: so every sequence is set to the value it has, which logs exactly that value.
+for database in $(psql -XAt -h "$host" -p "$(compute_field first port)" -d postgres \
+    -c "SELECT datname FROM pg_database WHERE datallowconn"); do
+    psql -XAtq -v ON_ERROR_STOP=1 -h "$host" -p "$(compute_field first port)" -d "$database" -c "
+        SELECT count(setval(seqrelid, pg_sequence_last_value(seqrelid)))
+          FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
+         WHERE relpersistence = 'p' AND pg_sequence_last_value(seqrelid) IS NOT NULL" > /dev/null
+done
+# Newer pg_dump versions write a random key into the script unless they are given one.
+dump_options=(--no-unlogged-table-data)
+if pg_dumpall --help | grep -q restrict-key; then
+    dump_options+=(--restrict-key=zenith)
+fi
+
+dump() {
+    pg_dumpall "${dump_options[@]}" -h "$host" -p "$(compute_field "$1" port)" \
+        > "$WORK/$2.sql" 2> "$WORK/log/$2.dump.log" \
+        || { cat "$WORK/log/$2.dump.log" >&2; fail "pg_dumpall of $2"; }
+}
+
+same_dump() {
+    if ! cmp -s "$WORK/$1.sql" "$WORK/$2.sql"; then
+        diff -u "$WORK/$1.sql" "$WORK/$2.sql" | head -100
+        fail "pg_dumpall of $1 and $2 differ"
+    fi
+}
+
+dump first first
+zenith pg stop first
+zenith pg start first
+dump first restarted
+same_dump first restarted
+say "a new compute on the same timeline: same pg_dumpall ($(wc -l < "$WORK/first.sql") lines)"
+
+# The limits hold for the fastest of five, and a machine that is busy with something else may take as
+# long as three times what an empty cluster took on it: a cost that grows with the data is in all of them.
+branch_times=()
+query_times=()
+for attempt in 1 2 3 4 5; do
+    branch_and_query "copy$attempt"
+    if [ "$attempt" != 1 ]; then
+        zenith pg stop "copy$attempt"
+    fi
+done
+branch_time=$(fastest "${branch_times[@]}")
+empty_query_time=$(fastest "${query_times[@]}")
+
 run_suite compute "$host" "$(compute_field first port)"
 compare_results plain compute
 
@@ -176,7 +253,8 @@ for attempt in 1 2 3 4 5; do
 done
 branch_time=$(fastest "${branch_times[@]}")
 query_time=$(fastest "${query_times[@]}")
-say "branch: $branch_time ms (of ${branch_times[*]}); first query on it: $query_time ms (of ${query_times[*]})"
+say "branch: $branch_time ms (of ${branch_times[*]}; empty cluster: $empty_branch_time);" \
+    "first query on it: $query_time ms (of ${query_times[*]}; empty cluster: $empty_query_time)"
 dump copy1 copy
 same_dump first copy
 say "a compute on a branch: same pg_dumpall"
@@ -193,7 +271,10 @@ for compute in first copy1; do
     say "pg_amcheck on $compute: $checked relations clean, $((($(milliseconds) - start) / 1000)) s"
 done
 
-if [ "$branch_time" -ge "$BRANCH_LIMIT_MS" ] || [ "$query_time" -ge "$FIRST_QUERY_LIMIT_MS" ]; then
+# within TIME LIMIT EMPTY
+within() { [ "$1" -lt "$2" ] || [ "$1" -lt $((3 * $3)) ]; }
+if ! within "$branch_time" "$BRANCH_LIMIT_MS" "$empty_branch_time" \
+    || ! within "$query_time" "$FIRST_QUERY_LIMIT_MS" "$empty_query_time"; then
     fail "branching took $branch_time ms (limit $BRANCH_LIMIT_MS)," \
         "the first query on it $query_time ms (limit $FIRST_QUERY_LIMIT_MS)"
 fi
