@@ -53,6 +53,17 @@ class FloorIndex {
         return floors_[found].lsn;
     }
 
+    // function(lsn, blocks), in the order in which they were added, until one fails.
+    template <typename Function>
+    auto ForEach(Function&& function) const -> decltype(function(Lsn(), BlockNumber())) {
+        for (const Floor& floor : floors_) {
+            if (auto status = function(floor.lsn, floor.blocks); !status.ok()) {
+                return status;
+            }
+        }
+        return {};
+    }
+
     size_t memory_bytes() const { return floors_.capacity() * sizeof(Floor); }
 
   private:

@@ -22,6 +22,8 @@
 
 namespace zenith {
 
+class LayerSink;
+
 class InMemoryLayer final : public Layer {
   public:
     // `wal` holds the records that are put here; it is only passed on to readers.
@@ -76,6 +78,10 @@ class InMemoryLayer final : public Layer {
 
     void SetBlob(const std::string& key, Lsn lsn, std::optional<std::string> value);
 
+    // Gives everything to `sink`, in its order. Sorts pointers to all pages of one relation at a
+    // time.
+    Status Export(LayerSink* sink) const;
+
     // What the index takes, for deciding when to move it into a file. Walks all relations.
     size_t memory_bytes() const;
 
@@ -118,6 +124,8 @@ class InMemoryLayer final : public Layer {
     // Adds versions with LSNs in [low, at]; true when nothing older is needed.
     bool CollectVersions(std::span<const PageVersion> versions, Lsn low, Lsn at,
                          const DatabaseKey& db, PageHistory* history) const;
+    Status ExportPage(const PageKey& key, std::span<const PageVersion> versions,
+                      LayerSink* sink) const;
     static const SizeVersion* NewestSize(const RelationHistory& relation, Lsn at);
 
     const WalStorage* wal_;
