@@ -1,6 +1,5 @@
 // Layer: a stretch of one timeline's history that can be asked by key and LSN. A read asks the
-// timeline's layers from the newest to the oldest, then the ancestor's. Today a timeline has one
-// layer, in memory; layers in files answer the same questions.
+// timeline's layers from the newest (in memory) to the oldest, then the ancestor's.
 //
 // What a layer knows cuts off what is older: a truncation ends the history of the blocks behind it,
 // the drop or the cloning of a database ends the history of everything in it. An answer therefore

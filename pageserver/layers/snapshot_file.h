@@ -14,6 +14,7 @@
 #include "common/pgformat/page_format.h"
 #include "common/pgformat/relation_key.h"
 #include "pageserver/layers/timeline.h"
+#include "pageserver/layers/timeline_layers.h"
 
 namespace zenith {
 
@@ -42,10 +43,12 @@ Status WriteSnapshotFile(const std::string& pgdata, Lsn lsn, uint64_t system_ide
 
 // A timeline over its files. `snapshot` is given for a root timeline, `parent` (made here, too) for
 // a branch.
-// Starts out with no records of its own; whoever loads it re-ingests its WAL.
+// Starts out with what is in the layer files; whoever loads it ingests the WAL after
+// last_record_end().
 std::shared_ptr<Timeline> MakeTimeline(TimelineId id, Lsn start_lsn,
                                        std::shared_ptr<Timeline> parent,
                                        std::unique_ptr<SnapshotFile> snapshot,
-                                       std::unique_ptr<WalStorage> wal);
+                                       std::unique_ptr<WalStorage> wal,
+                                       TimelineLayers layers = {});
 
 }  // namespace zenith

@@ -43,7 +43,8 @@ void MoveTo(const DatabaseKey& db, RelFileNode* node) {
 }  // namespace
 
 TimelineImpl::TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timeline> parent,
-                           std::unique_ptr<SnapshotFile> snapshot, std::unique_ptr<WalStorage> wal)
+                           std::unique_ptr<SnapshotFile> snapshot, std::unique_ptr<WalStorage> wal,
+                           TimelineLayers layers)
     : id_(id),
       start_lsn_(start_lsn),
       parent_(std::move(parent)),
@@ -52,10 +53,18 @@ TimelineImpl::TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timelin
       wal_(std::move(wal)),
       oldest_lsn_(parent_impl_ != nullptr ? std::min(parent_impl_->oldest_lsn_, start_lsn)
                                           : start_lsn),
-      layer_(wal_.get()),
-      record_start_(start_lsn),
-      record_end_(start_lsn),
-      last_record_end_(start_lsn.value) {
+      layer_directory_(std::move(layers.directory)),
+      limits_(layers.limits),
+      open_(std::make_shared<InMemoryLayer>(wal_.get())),
+      open_start_(layers.files.empty() ? start_lsn : layers.files.back()->end()),
+      next_memory_check_(open_start_) {
+    record_start_ = record_end_ = open_start_;
+    last_record_end_.store(open_start_.value);
+    auto older = std::make_shared<OlderLayers>();
+    for (auto file = layers.files.rbegin(); file != layers.files.rend(); ++file) {
+        older->push_back({(*file)->start(), *file});
+    }
+    older_ = std::move(older);
     assert((parent_ == nullptr) == (parent_impl_ == nullptr));
     assert(parent_ == nullptr || snapshot_ == nullptr);
 }
@@ -63,9 +72,9 @@ TimelineImpl::TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timelin
 std::shared_ptr<Timeline> MakeTimeline(TimelineId id, Lsn start_lsn,
                                        std::shared_ptr<Timeline> parent,
                                        std::unique_ptr<SnapshotFile> snapshot,
-                                       std::unique_ptr<WalStorage> wal) {
+                                       std::unique_ptr<WalStorage> wal, TimelineLayers layers) {
     return std::make_shared<TimelineImpl>(id, start_lsn, std::move(parent), std::move(snapshot),
-                                          std::move(wal));
+                                          std::move(wal), std::move(layers));
 }
 
 Status TimelineImpl::WaitForLsn(Lsn lsn, int timeout_ms) {
@@ -117,16 +126,66 @@ Lsn TimelineImpl::Committed(Lsn at) const {
     return is_writer ? at : std::min(at, last_record_end());
 }
 
+// ---- layers -------------------------------------------------------------------------------------
+
+TimelineImpl::LayerStack TimelineImpl::Layers() const {
+    ReadLock lock(*this);
+    return {open_, older_};
+}
+
+template <typename Search>
+Result<SearchStep> TimelineImpl::SearchLayers(Lsn at, Search&& search) const {
+    SearchStep step;
+    std::shared_ptr<const OlderLayers> older;
+    {
+        ReadLock lock(*this);
+        ZENITH_ASSIGN_OR_RETURN(step, search(*open_));
+        if (step.next != SearchStep::Next::kOlder) {
+            return step;
+        }
+        older = older_;
+    }
+    for (const OlderLayer& layer : *older) {
+        if (at < layer.start) {
+            continue;
+        }
+        ZENITH_ASSIGN_OR_RETURN(step, search(*layer.layer));
+        if (step.next != SearchStep::Next::kOlder) {
+            break;
+        }
+    }
+    return step;
+}
+
+template <typename Visit>
+Status TimelineImpl::VisitLayer(const LayerStack& layers, size_t number, Visit&& visit) const {
+    if (number > 0) {
+        return visit(*(*layers.older)[number - 1].layer);
+    }
+    ReadLock lock(*this);
+    return visit(*layers.open);
+}
+
+Result<TimelineImpl::Cuts> TimelineImpl::CutsOf(const LayerStack& layers, size_t number,
+                                                Lsn at) const {
+    Cuts cuts;
+    ZENITH_RETURN_IF_ERROR(VisitLayer(layers, number, [&](const Layer& layer) {
+        return layer.VisitCuts(at, [&](const DatabaseKey& db, const DatabaseCut& cut) {
+            cuts.emplace_back(db, cut);
+        });
+    }));
+    return cuts;
+}
+
 // ---- searches -----------------------------------------------------------------------------------
 
 Status TimelineImpl::FindPage(PageKey key, Lsn at, PageHistory* history) const {
     const TimelineImpl* timeline = this;
     for (;;) {
         SearchStep step;
-        {
-            ReadLock lock(*timeline);
-            ZENITH_ASSIGN_OR_RETURN(step, timeline->layer_.SearchPage(key, at, history));
-        }
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+            return layer.SearchPage(key, at, history);
+        }));
         if (step.next == SearchStep::Next::kDone) {
             break;
         }
@@ -154,10 +213,9 @@ Result<std::optional<BlockNumber>> TimelineImpl::FindSize(RelForkKey rel, Lsn at
     for (;;) {
         SearchStep step;
         std::optional<BlockNumber> blocks;
-        {
-            ReadLock lock(*timeline);
-            ZENITH_ASSIGN_OR_RETURN(step, timeline->layer_.SearchSize(rel, at, &blocks));
-        }
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+            return layer.SearchSize(rel, at, &blocks);
+        }));
         if (step.next == SearchStep::Next::kDone) {
             return blocks;
         }
@@ -183,10 +241,9 @@ Result<std::optional<Timeline::VersionedBlob>> TimelineImpl::FindBlob(std::strin
     for (;;) {
         SearchStep step;
         std::optional<VersionedBlob> blob;
-        {
-            ReadLock lock(*timeline);
-            ZENITH_ASSIGN_OR_RETURN(step, timeline->layer_.SearchBlob(key, at, &blob));
-        }
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+            return layer.SearchBlob(key, at, &blob);
+        }));
         if (step.next == SearchStep::Next::kOlder && timeline->parent_impl_ != nullptr) {
             ZENITH_RETURN_IF_ERROR(timeline->CheckParentReaches(at));
             at = std::min(at, timeline->start_lsn_);
@@ -219,10 +276,9 @@ Result<bool> TimelineImpl::FindDatabase(const DatabaseKey& db, Lsn at) const {
     for (;;) {
         SearchStep step;
         bool exists = false;
-        {
-            ReadLock lock(*timeline);
-            ZENITH_ASSIGN_OR_RETURN(step, timeline->layer_.SearchDatabase(db, at, &exists));
-        }
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+            return layer.SearchDatabase(db, at, &exists);
+        }));
         if (step.next == SearchStep::Next::kDone) {
             return exists;
         }
@@ -241,20 +297,21 @@ Result<bool> TimelineImpl::FindDatabase(const DatabaseKey& db, Lsn at) const {
 
 // ---- listings -----------------------------------------------------------------------------------
 
-Result<std::vector<std::pair<DatabaseKey, DatabaseCut>>> TimelineImpl::CutsAt(Lsn at) const {
-    std::vector<std::pair<DatabaseKey, DatabaseCut>> cuts;
-    ReadLock lock(*this);
-    ZENITH_RETURN_IF_ERROR(layer_.VisitCuts(
-        at, [&](const DatabaseKey& db, const DatabaseCut& cut) { cuts.emplace_back(db, cut); }));
-    return cuts;
-}
-
 Status TimelineImpl::CollectRelations(const DatabaseKey* only, Lsn at, RelationMap* out) const {
-    ZENITH_ASSIGN_OR_RETURN(auto cuts, CutsAt(at));
-    if (only != nullptr) {
-        std::erase_if(cuts, [&](const auto& cut) { return cut.first != *only; });
+    const LayerStack layers = Layers();
+    // From the newest layer down to the oldest one that counts: what is older than the cut of the
+    // only database asked for does not.
+    std::vector<Cuts> cuts_of;
+    bool cut_off = false;
+    for (size_t i = 0; i <= layers.older->size() && !cut_off; i++) {
+        ZENITH_ASSIGN_OR_RETURN(Cuts cuts, CutsOf(layers, i, at));
+        if (only != nullptr) {
+            std::erase_if(cuts, [&](const auto& cut) { return cut.first != *only; });
+            cut_off = !cuts.empty();
+        }
+        cuts_of.push_back(std::move(cuts));
     }
-    if (only != nullptr && !cuts.empty()) {
+    if (cut_off) {
         // Nothing older counts.
     } else if (parent_impl_ != nullptr) {
         ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
@@ -267,57 +324,53 @@ Status TimelineImpl::CollectRelations(const DatabaseKey* only, Lsn at, RelationM
             }
         }
     }
-    for (const auto& [db, cut] : cuts) {
-        out->erase(db);
-        if (cut.source) {
-            RelationMap copied;
-            ZENITH_RETURN_IF_ERROR(CollectRelations(&*cut.source, cut.lsn - 1, &copied));
-            (*out)[db] = std::move(copied[*cut.source]);
-        }
-    }
-    ReadLock lock(*this);
-    return layer_.VisitRelations(
-        only, at, [&](const RelForkKey& rel, std::optional<BlockNumber> blocks) {
-            DatabaseRelations& relations = (*out)[{rel.node.spc, rel.node.db}];
-            if (blocks) {
-                relations[{rel.node.rel, rel.fork}] = *blocks;
-            } else {
-                relations.erase({rel.node.rel, rel.fork});
+    for (size_t i = cuts_of.size(); i-- > 0;) {
+        for (const auto& [db, cut] : cuts_of[i]) {
+            out->erase(db);
+            if (cut.source) {
+                RelationMap copied;
+                ZENITH_RETURN_IF_ERROR(CollectRelations(&*cut.source, cut.lsn - 1, &copied));
+                (*out)[db] = std::move(copied[*cut.source]);
             }
-        });
+        }
+        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+            return layer.VisitRelations(
+                only, at, [&](const RelForkKey& rel, std::optional<BlockNumber> blocks) {
+                    DatabaseRelations& relations = (*out)[{rel.node.spc, rel.node.db}];
+                    if (blocks) {
+                        relations[{rel.node.rel, rel.fork}] = *blocks;
+                    } else {
+                        relations.erase({rel.node.rel, rel.fork});
+                    }
+                });
+        }));
+    }
+    return Status::Ok();
 }
 
 Status TimelineImpl::CollectDatabases(Lsn at, std::set<DatabaseKey>* out) const {
+    const LayerStack layers = Layers();
     if (parent_impl_ != nullptr) {
         ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
         ZENITH_RETURN_IF_ERROR(parent_impl_->CollectDatabases(std::min(at, start_lsn_), out));
     } else if (snapshot_ != nullptr) {
         out->insert(snapshot_->databases().begin(), snapshot_->databases().end());
     }
-    ReadLock lock(*this);
-    return layer_.VisitDatabases(at, [&](const DatabaseKey& db, bool exists) {
-        if (exists) {
-            out->insert(db);
-        } else {
-            out->erase(db);
-        }
-    });
+    for (size_t i = layers.older->size() + 1; i-- > 0;) {
+        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+            return layer.VisitDatabases(at, [&](const DatabaseKey& db, bool exists) {
+                if (exists) {
+                    out->insert(db);
+                } else {
+                    out->erase(db);
+                }
+            });
+        }));
+    }
+    return Status::Ok();
 }
 
-Status TimelineImpl::CollectBlobs(const std::string& prefix, Lsn at, BlobMap* out) const {
-    if (parent_impl_ != nullptr) {
-        ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
-        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectBlobs(prefix, std::min(at, start_lsn_), out));
-    } else if (snapshot_ != nullptr) {
-        const auto& blobs = snapshot_->blobs();
-        for (auto it = blobs.lower_bound(prefix); it != blobs.end(); ++it) {
-            if (!it->first.starts_with(prefix)) {
-                break;
-            }
-            (*out)[it->first] = VersionedBlob{start_lsn_, it->second};
-        }
-    }
-    ZENITH_ASSIGN_OR_RETURN(auto cuts, CutsAt(at));
+Status TimelineImpl::CutBlobs(const std::string& prefix, const Cuts& cuts, BlobMap* out) const {
     for (const auto& [db, cut] : cuts) {
         const DatabaseBlob relmap{db, ""};
         if (relmap.Key().starts_with(prefix)) {
@@ -346,18 +399,42 @@ Status TimelineImpl::CollectBlobs(const std::string& prefix, Lsn at, BlobMap* ou
             }
         }
     }
-    ReadLock lock(*this);
-    return layer_.VisitBlobs(prefix, at,
-                             [&](const std::string& key, Lsn lsn, const std::string* value) {
-                                 if (value != nullptr) {
-                                     (*out)[key] = VersionedBlob{lsn, *value};
-                                 } else {
-                                     out->erase(key);
-                                 }
-                             });
+    return Status::Ok();
+}
+
+Status TimelineImpl::CollectBlobs(const std::string& prefix, Lsn at, BlobMap* out) const {
+    const LayerStack layers = Layers();
+    if (parent_impl_ != nullptr) {
+        ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
+        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectBlobs(prefix, std::min(at, start_lsn_), out));
+    } else if (snapshot_ != nullptr) {
+        const auto& blobs = snapshot_->blobs();
+        for (auto it = blobs.lower_bound(prefix); it != blobs.end(); ++it) {
+            if (!it->first.starts_with(prefix)) {
+                break;
+            }
+            (*out)[it->first] = VersionedBlob{start_lsn_, it->second};
+        }
+    }
+    for (size_t i = layers.older->size() + 1; i-- > 0;) {
+        ZENITH_ASSIGN_OR_RETURN(const Cuts cuts, CutsOf(layers, i, at));
+        ZENITH_RETURN_IF_ERROR(CutBlobs(prefix, cuts, out));
+        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+            return layer.VisitBlobs(
+                prefix, at, [&](const std::string& key, Lsn lsn, const std::string* value) {
+                    if (value != nullptr) {
+                        (*out)[key] = VersionedBlob{lsn, *value};
+                    } else {
+                        out->erase(key);
+                    }
+                });
+        }));
+    }
+    return Status::Ok();
 }
 
 Status TimelineImpl::CollectSlruPages(SlruKind kind, Lsn at, std::set<BlockNumber>* out) const {
+    const LayerStack layers = Layers();
     if (parent_impl_ != nullptr) {
         ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
         ZENITH_RETURN_IF_ERROR(parent_impl_->CollectSlruPages(kind, std::min(at, start_lsn_), out));
@@ -365,14 +442,18 @@ Status TimelineImpl::CollectSlruPages(SlruKind kind, Lsn at, std::set<BlockNumbe
         std::vector<BlockNumber> pages = snapshot_->SlruPages(kind);
         out->insert(pages.begin(), pages.end());
     }
-    ReadLock lock(*this);
-    return layer_.VisitSlruPages(kind, at, [&](BlockNumber block, bool exists) {
-        if (exists) {
-            out->insert(block);
-        } else {
-            out->erase(block);
-        }
-    });
+    for (size_t i = layers.older->size() + 1; i-- > 0;) {
+        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+            return layer.VisitSlruPages(kind, at, [&](BlockNumber block, bool exists) {
+                if (exists) {
+                    out->insert(block);
+                } else {
+                    out->erase(block);
+                }
+            });
+        }));
+    }
+    return Status::Ok();
 }
 
 // ---- the public reads ---------------------------------------------------------------------------

@@ -153,6 +153,17 @@ class Timeline {
     // Makes everything since BeginRecords() visible and moves last_record_end().
     virtual void CommitRecords() = 0;
 
+    // ---- flushing (the writer, between CommitRecords() and BeginRecords()) -----------------------
+    // True when what is in memory should go to a layer file. The writer then saves whatever it
+    // needs to go on from last_record_end() as blobs of that LSN, and calls Flush().
+    virtual bool WantsFlush() { return false; }
+    // Begins a new stretch of history; the one until now is written to a file in the background
+    // and read from memory meanwhile. A failure to write is logged, and WantsFlush() after a while.
+    // Requires: all records up to last_record_end() are whole and committed.
+    virtual void Flush() {}
+    // Waits until nothing is being written; what went wrong, if something did.
+    virtual Status WaitForFlush() { return Status::Ok(); }
+
     // What the writer itself sees while it writes: including uncommitted changes.
     virtual Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey& rel) = 0;
     virtual Result<PageHistory> WriterCollectPage(const PageKey& key) = 0;

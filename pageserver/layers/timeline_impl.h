@@ -1,17 +1,21 @@
-// TimelineImpl: the Timeline of MakeTimeline(): a layer in memory, above the initial snapshot (for
-// a root) or the parent timeline (for a branch). Private to this folder.
+// TimelineImpl: the Timeline of MakeTimeline(): a layer in memory that is written to, above layers
+// that do not change any more (at most one of them in memory, on its way into a file), above the
+// initial snapshot (for a root) or the parent timeline (for a branch). Private to this folder.
 //
-// Locks   mutex_ guards layer_. It is taken for one question to the layer at a time and never while
-//         reading a file or asking the parent; a read that needs several steps is consistent all
-//         the same, because what lies at or below an LSN does not change once it is committed, and
-//         listings cap their LSN at what is committed when they begin. The order is child before
-//         parent. The writer holds mutex_ from BeginRecords() to CommitRecords(); reads made by the
-//         writer's own thread meanwhile skip it.
+// Locks   mutex_ guards the pointers open_ and older_, and the contents of *open_. It is taken for
+//         one question to the open layer at a time and never while reading a file or asking the
+//         parent; a read that needs several steps is consistent all the same, because what lies at
+//         or below an LSN does not change once it is committed, and listings cap their LSN at what
+//         is committed when they begin. The order is child before parent. The writer holds mutex_
+//         from BeginRecords() to CommitRecords(); reads made by the writer's own thread meanwhile
+//         skip it. (That is the one case of a file read under the lock: the size of a relation that
+//         is touched for the first time since a flush.)
 #pragma once
 
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -26,6 +30,7 @@
 #include "pageserver/layers/in_memory_layer.h"
 #include "pageserver/layers/snapshot_file.h"
 #include "pageserver/layers/timeline.h"
+#include "pageserver/layers/timeline_layers.h"
 #include "pageserver/layers/wal_storage.h"
 
 namespace zenith {
@@ -57,7 +62,9 @@ class WriterFirstMutex {
 class TimelineImpl final : public Timeline {
   public:
     TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timeline> parent,
-                 std::unique_ptr<SnapshotFile> snapshot, std::unique_ptr<WalStorage> wal);
+                 std::unique_ptr<SnapshotFile> snapshot, std::unique_ptr<WalStorage> wal,
+                 TimelineLayers layers);
+    ~TimelineImpl() override;
 
     const TimelineId& id() const override { return id_; }
     const std::shared_ptr<Timeline>& parent() const override { return parent_; }
@@ -92,6 +99,10 @@ class TimelineImpl final : public Timeline {
     void AbandonRecord() override;
     void CommitRecords() override;
 
+    bool WantsFlush() override;
+    void Flush() override;
+    Status WaitForFlush() override;
+
     Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey& rel) override;
     Result<PageHistory> WriterCollectPage(const PageKey& key) override;
     Result<std::vector<BlockNumber>> WriterListSlruPages(SlruKind kind) override;
@@ -99,6 +110,19 @@ class TimelineImpl final : public Timeline {
   private:
     // Holds mutex_ shared, unless this thread is the writer and holds it anyway.
     class ReadLock;
+
+    // A layer that does not change any more, and the LSN before which it says nothing.
+    struct OlderLayer {
+        Lsn start;
+        std::shared_ptr<const Layer> layer;
+    };
+    using OlderLayers = std::vector<OlderLayer>;  // newest first
+    // All layers at one moment; *open only under a ReadLock.
+    struct LayerStack {
+        std::shared_ptr<const InMemoryLayer> open;
+        std::shared_ptr<const OlderLayers> older;
+    };
+    using Cuts = std::vector<std::pair<DatabaseKey, DatabaseCut>>;
 
     // Relations of one database: (relfilenode, fork) -> blocks.
     using DatabaseRelations = std::map<std::pair<Oid, Fork>, BlockNumber>;
@@ -122,8 +146,26 @@ class TimelineImpl final : public Timeline {
     Status CollectRelations(const DatabaseKey* only, Lsn at, RelationMap* out) const;
     Status CollectDatabases(Lsn at, std::set<DatabaseKey>* out) const;
     Status CollectBlobs(const std::string& prefix, Lsn at, BlobMap* out) const;
+    // What the cuts of databases do to *out.
+    Status CutBlobs(const std::string& prefix, const Cuts& cuts, BlobMap* out) const;
     Status CollectSlruPages(SlruKind kind, Lsn at, std::set<BlockNumber>* out) const;
-    Result<std::vector<std::pair<DatabaseKey, DatabaseCut>>> CutsAt(Lsn at) const;
+
+    LayerStack Layers() const;
+    // search(layer) for the open layer, then for older ones while the step says kOlder.
+    template <typename Search>
+    Result<SearchStep> SearchLayers(Lsn at, Search&& search) const;
+    // visit(layer), with a lock when the layer needs one. Number 0 is the open layer, then come the
+    // older ones.
+    template <typename Visit>
+    Status VisitLayer(const LayerStack& layers, size_t number, Visit&& visit) const;
+    // What the layer says was cut.
+    Result<Cuts> CutsOf(const LayerStack& layers, size_t number, Lsn at) const;
+
+    // In a thread of its own: writes `layer`, the history from `start` to `end`, and puts the file
+    // in its place.
+    void WriteLayer(std::shared_ptr<const InMemoryLayer> layer, Lsn start, Lsn end);
+    Result<std::shared_ptr<const DeltaLayerFile>> MakeLayerFile(const InMemoryLayer& layer,
+                                                                Lsn start, Lsn end) const;
 
     // The writer's view of a fork's size; nullopt: does not exist.
     std::optional<BlockNumber> TipSize(const RelForkKey& rel);
@@ -142,14 +184,32 @@ class TimelineImpl final : public Timeline {
     const std::unique_ptr<WalStorage> wal_;
     const Lsn oldest_lsn_;  // start_lsn() of the root
 
+    const std::string layer_directory_;
+    const FlushLimits limits_;
+
     mutable WriterFirstMutex mutex_;
-    InMemoryLayer layer_;  // guarded by mutex_
+    std::shared_ptr<InMemoryLayer> open_;       // guarded by mutex_
+    std::shared_ptr<const OlderLayers> older_;  // guarded by mutex_, never null
     // The thread between BeginRecords() and CommitRecords().
     std::atomic<std::thread::id> writer_;
     Lsn record_start_;  // writer only
     Lsn record_end_;    // writer only
     Lsn previous_end_;  // writer only: record_end_ before the current record
     bool abandoned_ = false;  // writer only
+
+    // Flushing. The writer's.
+    Lsn open_start_;                                    // where *open_ begins
+    std::chrono::steady_clock::time_point open_since_;  // about when its first record came
+    Lsn next_memory_check_;
+    // The layer that is being written, or was last: what is not in a file yet is in older_.
+    std::weak_ptr<const InMemoryLayer> frozen_;
+    Lsn frozen_start_;
+    Lsn frozen_end_;
+    std::thread flush_thread_;
+    // The thread's while flushing_, else the writer's.
+    std::atomic<bool> flushing_{false};
+    Status flush_status_;
+    std::chrono::steady_clock::time_point retry_at_;
 
     Status failure_;  // set once, before failed_
     std::atomic<bool> failed_{false};

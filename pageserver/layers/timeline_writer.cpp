@@ -54,28 +54,28 @@ void TimelineImpl::NoteWriterFailure(const Status& status) {
 }
 
 std::optional<BlockNumber> TimelineImpl::TipSize(const RelForkKey& rel) {
-    InMemoryLayer::TipSize tip = layer_.GetTipSize(rel);
+    InMemoryLayer::TipSize tip = open_->GetTipSize(rel);
     if (tip.known == InMemoryLayer::Known::kUnknown) {
         Result<std::optional<BlockNumber>> found = FindSize(rel, kMaxLsn);
         if (!found.ok()) {
             NoteWriterFailure(found.status());
             return std::nullopt;
         }
-        layer_.RememberSize(rel, *found);
+        open_->RememberSize(rel, *found);
         return *found;
     }
     return tip.known == InMemoryLayer::Known::kExists ? std::optional(tip.blocks) : std::nullopt;
 }
 
 bool TimelineImpl::TipDatabaseExists(const DatabaseKey& db) {
-    std::optional<bool> tip = layer_.GetTipDatabaseExists(db);
+    std::optional<bool> tip = open_->GetTipDatabaseExists(db);
     if (!tip) {
         Result<bool> found = FindDatabase(db, kMaxLsn);
         if (!found.ok()) {
             NoteWriterFailure(found.status());
             return false;
         }
-        layer_.RememberDatabaseExists(db, *found);
+        open_->RememberDatabaseExists(db, *found);
         tip = *found;
     }
     return *tip;
@@ -90,25 +90,25 @@ void TimelineImpl::EnsureSize(const RelForkKey& rel, BlockNumber blocks) {
         // As PostgreSQL makes the directory for a database's first relation in a tablespace.
         CreateDatabase({rel.node.spc, rel.node.db});
     }
-    layer_.SetSize(rel, record_end_, blocks);
+    open_->SetSize(rel, record_end_, blocks);
 }
 
 void TimelineImpl::PutRecord(const PageKey& key, uint8_t ref_flags) {
     if (!key.is_slru) {
         EnsureSize(key.relation(), key.block + 1);
     }
-    layer_.AddRecord(key, record_start_, record_end_, ref_flags);
+    open_->AddRecord(key, record_start_, record_end_, ref_flags);
 }
 
 void TimelineImpl::PutImage(const PageKey& key, ConstPageSpan image) {
     if (!key.is_slru) {
         EnsureSize(key.relation(), key.block + 1);
     }
-    layer_.AddImage(key, record_end_, image);
+    open_->AddImage(key, record_end_, image);
 }
 
 void TimelineImpl::DropPage(const PageKey& key) {
-    layer_.AddTombstone(key, record_end_);
+    open_->AddTombstone(key, record_end_);
 }
 
 void TimelineImpl::CreateRelation(const RelForkKey& rel) {
@@ -118,15 +118,15 @@ void TimelineImpl::CreateRelation(const RelForkKey& rel) {
 void TimelineImpl::TruncateRelation(const RelForkKey& rel, BlockNumber blocks) {
     std::optional<BlockNumber> size = TipSize(rel);
     if (size && *size > blocks) {
-        layer_.AddFloor(rel, record_end_, blocks);
-        layer_.SetSize(rel, record_end_, blocks);
+        open_->AddFloor(rel, record_end_, blocks);
+        open_->SetSize(rel, record_end_, blocks);
     }
 }
 
 void TimelineImpl::DropFork(const RelForkKey& rel) {
     if (TipSize(rel)) {
-        layer_.AddFloor(rel, record_end_, 0);
-        layer_.SetSize(rel, record_end_, std::nullopt);
+        open_->AddFloor(rel, record_end_, 0);
+        open_->SetSize(rel, record_end_, std::nullopt);
     }
 }
 
@@ -138,7 +138,7 @@ void TimelineImpl::DropRelation(const RelFileNode& node) {
 
 void TimelineImpl::CreateDatabase(const DatabaseKey& db) {
     if (db.db != 0 && !TipDatabaseExists(db)) {
-        layer_.SetDatabaseExists(db, record_end_, true);
+        open_->SetDatabaseExists(db, record_end_, true);
     }
 }
 
@@ -148,8 +148,8 @@ void TimelineImpl::CloneDatabase(const DatabaseKey& db, const DatabaseKey& sourc
                      record_start_.ToString(), source.spc, source.db, db.spc, db.db);
         return;
     }
-    layer_.CutDatabase(db, DatabaseCut{record_end_, source});
-    layer_.SetDatabaseExists(db, record_end_, true);
+    open_->CutDatabase(db, DatabaseCut{record_end_, source});
+    open_->SetDatabaseExists(db, record_end_, true);
 }
 
 void TimelineImpl::DropDatabase(const DatabaseKey& db) {
@@ -158,16 +158,16 @@ void TimelineImpl::DropDatabase(const DatabaseKey& db) {
                      record_start_.ToString(), db.spc);
         return;
     }
-    layer_.CutDatabase(db, DatabaseCut{record_end_, std::nullopt});
-    layer_.SetDatabaseExists(db, record_end_, false);
+    open_->CutDatabase(db, DatabaseCut{record_end_, std::nullopt});
+    open_->SetDatabaseExists(db, record_end_, false);
 }
 
 void TimelineImpl::PutBlob(const std::string& key, std::string value) {
-    layer_.SetBlob(key, record_end_, std::move(value));
+    open_->SetBlob(key, record_end_, std::move(value));
 }
 
 void TimelineImpl::DropBlob(const std::string& key) {
-    layer_.SetBlob(key, record_end_, std::nullopt);
+    open_->SetBlob(key, record_end_, std::nullopt);
     if (!key.starts_with(kTablespaceBlobPrefix)) {
         return;
     }
