@@ -35,6 +35,8 @@ struct Options {
     int redo_processes = 2;
     int page_cache_mb = 128;
     size_t max_connections = PageServiceOptions().max_connections;
+    int layer_memory_mb = 64;
+    int layer_wal_mb = 256;
     // import
     std::string pgdata;
     std::string timeline;
@@ -136,8 +138,11 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     redo.processes = options.redo_processes;
     RedoProcessPool pool(redo);
     PageReconstructor reconstructor(pool, static_cast<size_t>(options.page_cache_mb) << 20);
+    FlushLimits limits;
+    limits.memory_bytes = static_cast<size_t>(options.layer_memory_mb) << 20;
+    limits.wal_bytes = static_cast<uint64_t>(options.layer_wal_mb) << 20;
     ZENITH_ASSIGN_OR_RETURN(std::unique_ptr<TimelineManager> manager,
-                            TimelineManager::Open(repository));
+                            TimelineManager::Open(repository, limits));
 
     PageServiceOptions service_options;
     service_options.listen_address =
@@ -209,6 +214,14 @@ int Run(int argc, char** argv) {
     app.add_option("--max-connections", options.max_connections,
                    "computes' connections that may read pages at once")
         ->check(CLI::Range(1, 100000))
+        ->capture_default_str();
+    app.add_option("--layer-memory-mb", options.layer_memory_mb,
+                   "index of a timeline's newest WAL in memory before it goes to a layer file")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--layer-wal-mb", options.layer_wal_mb,
+                   "WAL of a timeline before its index goes to a layer file")
+        ->check(CLI::Range(1, 1 << 20))
         ->capture_default_str();
     app.require_subcommand(0, 1);
 

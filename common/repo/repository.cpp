@@ -111,6 +111,10 @@ std::string Repository::SnapshotDirectory(const TimelineId& id) const {
     return TimelineDirectory(id) + "/snapshots";
 }
 
+std::string Repository::LayerDirectory(const TimelineId& id) const {
+    return TimelineDirectory(id) + "/layers";
+}
+
 std::string Repository::ComputesDirectory() const {
     return path_ + "/computes";
 }

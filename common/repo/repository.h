@@ -7,6 +7,7 @@
 //   timelines/<id>/timeline.json   ancestor, ancestor LSN, created at, term, last compute
 //   timelines/<id>/wal/            WAL segments
 //   timelines/<id>/snapshots/      initial snapshot (root timelines)
+//   timelines/<id>/layers/         layer files, made with the first one
 //   computes/<name>/               compute nodes: compute.json, pgdata/, postgres.log
 //   redo/                          scratch of redo processes
 //   run/                           Unix sockets (below /tmp when this path is too long for one)
@@ -90,6 +91,7 @@ class Repository {
     std::string TimelineDirectory(const TimelineId& id) const;
     std::string WalDirectory(const TimelineId& id) const;
     std::string SnapshotDirectory(const TimelineId& id) const;
+    std::string LayerDirectory(const TimelineId& id) const;
     std::string ComputesDirectory() const;
     std::string ComputeDirectory(const std::string& name) const;
     std::string PageServerPidPath() const;

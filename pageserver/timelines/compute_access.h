@@ -23,6 +23,7 @@ struct ComputeAccess {
 
 // TimelineManager::Open with other computes than PostgreSQL's.
 Result<std::unique_ptr<TimelineManager>> OpenTimelineManager(const Repository& repository,
-                                                             ComputeAccess access);
+                                                             ComputeAccess access,
+                                                             const FlushLimits& limits = {});
 
 }  // namespace zenith

@@ -30,15 +30,40 @@ Result<ClusterState> StateOfSnapshot(const SnapshotFile& snapshot) {
                                          snapshot.lsn());
 }
 
+// The state at the end of the layer files, where ingest goes on.
+Result<ClusterState> StateAfterLayers(Timeline& timeline, uint64_t system_identifier) {
+    const Lsn end = timeline.last_record_end();
+    const std::string context = "timeline " + timeline.id().ToString() +
+                                " has layers up to " + end.ToString();
+    auto state = ClusterStateAt(timeline, end, system_identifier);
+    if (!state.ok()) {
+        return state.status().WithContext(context);
+    }
+    if (state->record_end != end) {
+        return Status::Corruption(context + ", which is no record boundary");
+    }
+    return state;
+}
+
+// The WAL that layer files refer to was durable before they were written. That their last record is
+// still there is worth one look: the end of the WAL must not be taken to be before it.
+Status CheckLastRecord(const Timeline& timeline, const WalStorage& wal,
+                       const ClusterState& state) {
+    std::string record;
+    return wal.ReadRecord(state.record_start, state.record_end, &record)
+        .WithContext("timeline " + timeline.id().ToString() + " has layers up to " +
+                     state.record_end.ToString())
+        .WithHint("Put a good copy of the file in its place and restart the page server.");
+}
+
 // Without a saved position: a new timeline, or one from before positions were saved.
 constexpr uint64_t kRewriteWithoutPosition = 2 * kWalSegmentSize;
 
 // Compares where the WAL ends with what was acknowledged, and makes durable what a page server that
 // died may have left in the page cache alone: a branch made of it must not begin where the WAL ends
-// after a power failure.
-Status SettleTail(LoadedTimeline& loaded) {
+// after a power failure. `durable`: the saved position; `layers_end`: up to there it is, as well.
+Status SettleTail(LoadedTimeline& loaded, std::optional<Lsn> durable, Lsn layers_end) {
     WalStorage& wal = loaded.timeline->wal();
-    ZENITH_ASSIGN_OR_RETURN(std::optional<Lsn> durable, wal.ReadDurablePosition());
     const Lsn end = loaded.follower->last_end();
     if (durable.has_value() && end < *durable && loaded.follower->error().ok()) {
         return loaded.follower->Refuse(Status::Corruption(
@@ -51,7 +76,7 @@ Status SettleTail(LoadedTimeline& loaded) {
             "earlier LSNs can still be made."));
     }
     Lsn from = durable.value_or(end - std::min(end.value, kRewriteWithoutPosition));
-    from = std::max(from, wal.start());
+    from = std::max({from, wal.start(), layers_end});
     if (from < end) {
         ZENITH_RETURN_IF_ERROR(wal.Rewrite(from, end));
     }
@@ -66,10 +91,22 @@ std::string SnapshotPath(const Repository& repository, const TimelineId& id) {
 
 Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repository,
                                                      const TimelineFile& file,
-                                                     const LoadedTimeline* parent) {
+                                                     const LoadedTimeline* parent,
+                                                     const FlushLimits& limits) {
     auto begin = std::chrono::steady_clock::now();
     const std::string name = file.id.ToString();
     auto loaded = std::make_unique<LoadedTimeline>();
+    const std::string wal_directory = repository.WalDirectory(file.id);
+    ZENITH_RETURN_IF_ERROR(EnsureDirectory(wal_directory));
+    auto wal = std::make_unique<WalStorage>(
+        wal_directory, file.ancestor_lsn, parent != nullptr ? &parent->timeline->wal() : nullptr);
+    TimelineLayers layers;
+    layers.directory = repository.LayerDirectory(file.id);
+    layers.limits = limits;
+    ZENITH_ASSIGN_OR_RETURN(
+        layers.files, OpenDeltaLayers(layers.directory, file.id, file.ancestor_lsn, wal.get()));
+    const size_t layer_count = layers.files.size();
+
     std::unique_ptr<SnapshotFile> snapshot;
     ClusterState state;
     if (parent == nullptr) {
@@ -106,40 +143,54 @@ Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repositor
         loaded->system_identifier = parent->system_identifier;
     }
 
-    const std::string wal_directory = repository.WalDirectory(file.id);
-    ZENITH_RETURN_IF_ERROR(EnsureDirectory(wal_directory));
-    auto wal = std::make_unique<WalStorage>(
-        wal_directory, file.ancestor_lsn, parent != nullptr ? &parent->timeline->wal() : nullptr);
     loaded->timeline =
         MakeTimeline(file.id, file.ancestor_lsn, parent != nullptr ? parent->timeline : nullptr,
-                     std::move(snapshot), std::move(wal));
+                     std::move(snapshot), std::move(wal), std::move(layers));
 
-    // From here on the state of any LSN is this blob, or a later one, and a little WAL.
-    loaded->timeline->BeginRecords();
-    loaded->timeline->StartRecord(state.record_start, state.record_end);
-    loaded->timeline->PutBlob(kClusterStateBlobKey, state.Serialize());
-    loaded->timeline->CommitRecords();
+    if (layer_count > 0) {
+        ZENITH_ASSIGN_OR_RETURN(state,
+                                StateAfterLayers(*loaded->timeline, loaded->system_identifier));
+    } else {
+        // From here on the state of any LSN is this blob, or a later one, and a little WAL.
+        loaded->timeline->BeginRecords();
+        loaded->timeline->StartRecord(state.record_start, state.record_end);
+        loaded->timeline->PutBlob(kClusterStateBlobKey, state.Serialize());
+        loaded->timeline->CommitRecords();
+    }
+    Timeline& timeline = *loaded->timeline;
+    const Lsn ingest_from = timeline.last_record_end();
+    const Lsn layers_end = layer_count > 0 ? ingest_from : Lsn();
+    ZENITH_ASSIGN_OR_RETURN(const std::optional<Lsn> durable, timeline.wal().ReadDurablePosition());
 
-    loaded->follower =
-        std::make_unique<WalFollower>(*loaded->timeline, state, loaded->system_identifier);
-    Status status = loaded->follower->IngestToEnd();
+    loaded->follower = std::make_unique<WalFollower>(timeline, state, loaded->system_identifier);
+    WalFollower& follower = *loaded->follower;
+    // No layer file may outlive the WAL it refers to.
+    follower.SetFlushLimit(std::max(durable.value_or(Lsn()), layers_end));
+    Status status =
+        layer_count > 0 ? CheckLastRecord(timeline, timeline.wal(), state) : Status::Ok();
+    status = status.ok() ? follower.IngestToEnd() : follower.Refuse(status);
     if (!status.ok()) {
         if (loaded->follower->error().ok()) {
             return status;
         }
         spdlog::critical("timelines: {}", status.message());
     }
-    status = SettleTail(*loaded);
+    status = SettleTail(*loaded, durable, layers_end);
     if (!status.ok()) {
         if (loaded->follower->error().ok()) {
             return status;
         }
         spdlog::critical("timelines: {}", status.message());
+    }
+    follower.SetFlushLimit(kMaxLsn);
+    if (follower.error().ok() && timeline.WantsFlush()) {
+        follower.Flush();
     }
     auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - begin);
-    spdlog::info("timelines: loaded {}: {} to {} in {} ms", name, file.ancestor_lsn.ToString(),
-                 loaded->follower->last_end().ToString(), elapsed.count());
+    spdlog::info("timelines: loaded {}: {} to {}, {} layers and the WAL from {} on, in {} ms", name,
+                 file.ancestor_lsn.ToString(), loaded->follower->last_end().ToString(),
+                 layer_count, ingest_from.ToString(), elapsed.count());
     return loaded;
 }
 

@@ -1,4 +1,5 @@
-// LoadedTimeline: a timeline's files opened, its snapshot or parent attached, and its WAL ingested.
+// LoadedTimeline: a timeline's files opened, its snapshot or parent attached, and the WAL that is in
+// no layer file ingested.
 //
 // Threads  load from any thread, one load of a timeline at a time; then the members' own rules.
 #pragma once
@@ -10,6 +11,7 @@
 #include "common/base/result.h"
 #include "common/repo/repository.h"
 #include "pageserver/layers/timeline.h"
+#include "pageserver/layers/timeline_layers.h"
 #include "pageserver/wal_receiver/wal_follower.h"
 
 namespace zenith {
@@ -23,11 +25,13 @@ struct LoadedTimeline {
 // Where a root timeline's snapshot is.
 std::string SnapshotPath(const Repository& repository, const TimelineId& id);
 
-// Loads the timeline of `file`. `parent`: its ancestor, loaded, or null for a root. A record that
-// cannot be ingested does not fail the load: see follower->error().
+// Loads the timeline of `file`: opens its layer files and ingests the WAL after them. `parent`: its
+// ancestor, loaded, or null for a root. A record that cannot be ingested does not fail the load:
+// see follower->error().
 // kCorruption: the branch point is beyond the parent's WAL, or files are damaged.
 Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repository,
                                                      const TimelineFile& file,
-                                                     const LoadedTimeline* parent);
+                                                     const LoadedTimeline* parent,
+                                                     const FlushLimits& limits = {});
 
 }  // namespace zenith

@@ -1,5 +1,5 @@
 // TimelineManager: the timelines of one repository at run time. Loads a timeline on first use
-// (re-ingesting its WAL), creates branches, raises terms, starts and stops WAL receivers.
+// (ingesting the WAL that is in no layer file), creates branches, raises terms, starts and stops WAL receivers.
 //
 // Threads  every method from any thread. Two operations on one timeline wait for each other; on
 //          different timelines they do not.
@@ -16,6 +16,7 @@
 #include "common/base/result.h"
 #include "common/repo/repository.h"
 #include "pageserver/layers/timeline.h"
+#include "pageserver/layers/timeline_layers.h"
 #include "pageserver/wal_ingest/cluster_state.h"
 
 namespace zenith {
@@ -32,7 +33,9 @@ struct TimelineInfo {
 class TimelineManager {
   public:
     // `repository` outlives the manager.
-    static Result<std::unique_ptr<TimelineManager>> Open(const Repository& repository);
+    // `limits`: when a timeline's history in memory goes to a layer file.
+    static Result<std::unique_ptr<TimelineManager>> Open(const Repository& repository,
+                                                         const FlushLimits& limits = {});
     virtual ~TimelineManager() = default;
 
     virtual const RepoConfig& config() const = 0;

@@ -6,11 +6,13 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <tuple>
 
 #include "common/base/posix_file.h"
 #include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
 #include "pageserver/layers/blob_keys.h"
+#include "pageserver/layers/delta_layer_file.h"
 #include "pageserver/layers/wal_storage.h"
 #include "pageserver/testing/wal_builder.h"
 #include "pageserver/timelines/compute_access.h"
@@ -79,7 +81,7 @@ class TimelineManagerTest : public testing::Test {
     // As after a restart of the page server.
     void Open() {
         manager_.reset();
-        auto manager = OpenTimelineManager(repository_, computes_.Access());
+        auto manager = OpenTimelineManager(repository_, computes_.Access(), limits_);
         ASSERT_TRUE(manager.ok()) << manager.status().message();
         manager_ = *std::move(manager);
     }
@@ -142,8 +144,26 @@ class TimelineManagerTest : public testing::Test {
 
     SmallCluster cluster_;
     Repository repository_{cluster_.repository_path()};
+    // The end of the newest layer file; invalid when there is none.
+    Lsn LayersEnd(const TimelineId& id) {
+        const std::string directory = repository_.LayerDirectory(id);
+        auto layers = OpenDeltaLayers(directory, id, repository_.ReadTimeline(id)->ancestor_lsn,
+                                      nullptr);
+        EXPECT_TRUE(layers.ok()) << layers.status().message();
+        return layers->empty() ? Lsn() : layers->back()->end();
+    }
+    // Many records in pieces, with a flush after about each of them.
+    void DeliverInPieces(const TimelineId& id, const std::string& connstr, WalBuilder* builder,
+                         BlockNumber begin, BlockNumber end) {
+        for (BlockNumber block = begin; block < end; block++) {
+            Extend(builder, block, 1000 + block);
+            Deliver(id, connstr, *builder);
+        }
+    }
+
     FakeComputes computes_;
     TimelineId root_;
+    FlushLimits limits_;
     std::unique_ptr<TimelineManager> manager_;
 };
 
@@ -219,6 +239,85 @@ TEST_F(TimelineManagerTest, ReceivesFromTheComputeThatCalled) {
     EXPECT_EQ(state->record_start, builder.prev());
     EXPECT_EQ(state->next_xid, 1010u);
     EXPECT_EQ(SizeAt(root_, builder.position()), 11u);
+}
+
+// From the end of the layer files on the WAL is read again, and not before.
+TEST_F(TimelineManagerTest, RestartsFromItsLayerFiles) {
+    limits_.wal_bytes = 100;
+    Open();
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    DeliverInPieces(root_, "port=1", &builder, 0, 40);
+    computes_.SetFlush([&] { return Result<Lsn>(builder.position()); });
+    auto branch = manager_->CreateTimeline({root_, std::nullopt});
+    ASSERT_TRUE(branch.ok()) << branch.status().message();
+    RunCompute(branch->id, "port=2");
+    WalBuilder on_branch = BuilderAt(branch->id);
+    DeliverInPieces(branch->id, "port=2", &on_branch, 40, 60);
+
+    limits_.wal_bytes = 1 << 30;
+    Open();
+    for (int i = 0; i < 2; i++) {
+        const Lsn layers_end = LayersEnd(root_);
+        EXPECT_GT(layers_end, builder.start());
+        EXPECT_LE(layers_end, builder.position());
+        for (const auto& [id, wal, blocks] :
+             {std::tuple(root_, &builder, 40u), std::tuple(branch->id, &on_branch, 60u)}) {
+            auto state = manager_->StateAt(id, std::nullopt);
+            ASSERT_TRUE(state.ok()) << state.status().message();
+            EXPECT_EQ(state->record_end, wal->position());
+            EXPECT_EQ(state->record_start, wal->prev());
+            EXPECT_EQ(state->next_xid, 1000u + blocks);
+            EXPECT_EQ(SizeAt(id, kMaxLsn), blocks);
+            auto timeline = *manager_->Get(id);
+            for (BlockNumber block = 0; block < blocks; block++) {
+                auto page = timeline->CollectPage(PageKey::Relation(kRelation, block), kMaxLsn);
+                ASSERT_TRUE(page.ok()) << page.status().message();
+                ASSERT_EQ(page->records.size(), 1u);
+            }
+        }
+        // The second time the first records are damaged: nobody reads them to load a timeline.
+        manager_.reset();
+        const std::string segment =
+            repository_.WalDirectory(root_) + "/" + WalSegmentName(WalSegmentNumber(builder.start()));
+        auto fd = OpenFile(segment, O_RDWR);
+        ASSERT_TRUE(fd.ok());
+        const std::string damage(16, '\xff');
+        ASSERT_TRUE(WriteAllAt(fd->get(), segment, (builder.start().value + 32) % kWalSegmentSize,
+                               std::as_bytes(std::span(damage.data(), damage.size())))
+                        .ok());
+        Open();
+    }
+    // The term goes on, and so does the WAL.
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    auto grant = manager_->GrantWriter(root_);
+    ASSERT_TRUE(grant.ok()) << grant.status().message();
+    EXPECT_EQ(grant->state.record_end, builder.position());
+}
+
+// Its end must not be taken for the end of the history: the next writer would begin there.
+TEST_F(TimelineManagerTest, WalThatEndsBeforeTheLayersIsDamaged) {
+    limits_.wal_bytes = 100;
+    Open();
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    DeliverInPieces(root_, "port=1", &builder, 0, 40);
+    computes_.SetLiveness("port=1", ComputeLiveness::kGone);
+    computes_.At("port=1").SetConnectError(Status::Unavailable("connection refused"));
+    manager_.reset();
+    const Lsn layers_end = LayersEnd(root_);
+    WalStorage wal(repository_.WalDirectory(root_), cluster_.end(), nullptr);
+    ASSERT_TRUE(RemoveFile(wal.directory() + "/durable").ok());
+    ASSERT_TRUE(wal.TruncateAfter(layers_end - 8).ok());
+    Open();
+    Status status = manager_->GrantWriter(root_).status();
+    EXPECT_EQ(status.code(), StatusCode::kCorruption);
+    EXPECT_NE(status.message().find("has layers up to " + layers_end.ToString()),
+              std::string::npos)
+        << status.message();
+    // What is before it can be used.
+    EXPECT_GT(SizeAt(root_, layers_end - 200), 10u);
+    EXPECT_TRUE(manager_->CreateTimeline({root_, layers_end - 200}).ok());
 }
 
 TEST_F(TimelineManagerTest, SecondWriterIsRefusedWhileTheFirstLives) {

@@ -41,15 +41,26 @@ class Ingester::Impl {
             return status;
         }
         if (!saved_at_.valid() || record_.end - saved_at_ >= kStateInterval) {
-            context_.timeline.PutBlob(kClusterStateBlobKey, context_.state.Serialize());
-            saved_at_ = record_.end;
+            PutState();
         }
         return Status::Ok();
+    }
+
+    void SaveState() {
+        if (saved_at_ != context_.state.record_end) {
+            context_.timeline.StartRecord(context_.state.record_start, context_.state.record_end);
+            PutState();
+        }
     }
 
     const ClusterState& state() const { return context_.state; }
 
   private:
+    void PutState() {
+        context_.timeline.PutBlob(kClusterStateBlobKey, context_.state.Serialize());
+        saved_at_ = context_.state.record_end;
+    }
+
     Status LoadReplicationOrigins() {
         Timeline& timeline = context_.timeline;
         Result<std::map<std::string, std::string>> blobs =
@@ -135,6 +146,8 @@ Ingester::~Ingester() = default;
 Status Ingester::IngestRecord(const RecordAssembler::Record& record) {
     return impl_->IngestRecord(record);
 }
+
+void Ingester::SaveState() { impl_->SaveState(); }
 
 const ClusterState& Ingester::state() const { return impl_->state(); }
 

@@ -29,6 +29,10 @@ class Ingester {
     // Requires: between timeline.BeginRecords() and CommitRecords(); the caller batches.
     Status IngestRecord(const RecordAssembler::Record& record);
 
+    // Saves the state as of the last record ingested. Requires: as IngestRecord, and that record
+    // was the timeline's last.
+    void SaveState();
+
     const ClusterState& state() const;
 
   private:

@@ -100,6 +100,9 @@ Status WalFollower::Ingest(std::optional<Lsn> limit) {
                                                timeline_.id().ToString() + " after " +
                                                last_end().ToString()));
             }
+            if (last_end() <= flush_limit_ && timeline_.WantsFlush()) {
+                Flush();
+            }
         }
         if (outcome == RecordAssembler::Outcome::kEndOfWal) {
             if (limit.has_value()) {
@@ -112,6 +115,13 @@ Status WalFollower::Ingest(std::optional<Lsn> limit) {
         }
     }
     return Status::Ok();
+}
+
+void WalFollower::Flush() {
+    timeline_.BeginRecords();
+    ingester_.SaveState();
+    timeline_.CommitRecords();
+    timeline_.Flush();
 }
 
 Result<WalFollower::Position> WalFollower::FindEndOfWal() const {

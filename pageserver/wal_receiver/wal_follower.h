@@ -26,6 +26,11 @@ class WalFollower {
     Status IngestUpTo(Lsn limit);
     // Ingests every valid record there is.
     Status IngestToEnd();
+    // Begins to write what is in memory only to a layer file, as Ingest does when the timeline
+    // wants it. Requires: error() is OK.
+    void Flush();
+    // Ingest does not flush beyond `limit` (kMaxLsn at first): the WAL after it may not be on disk.
+    void SetFlushLimit(Lsn limit) { flush_limit_ = limit; }
     // The end and the start of the last whole record in the WAL, ingested or not.
     struct Position {
         Lsn end;
@@ -51,6 +56,7 @@ class WalFollower {
     Timeline& timeline_;
     const uint64_t system_identifier_;
     Ingester ingester_;
+    Lsn flush_limit_ = kMaxLsn;
     mutable std::mutex mutex_;
     Status error_;  // guarded by mutex_
 };
