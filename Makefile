@@ -80,7 +80,8 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 PAGESERVER_FOLDERS := pageserver/page_service $(filter-out pageserver/testing,$(USES_pageserver/page_service)) pageserver/redo
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
-.PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres bench fuzz clean
+.PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres \
+	bench bench-layers fuzz clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
@@ -149,6 +150,14 @@ fuzz: ## fuzz every decoder of outside bytes (FUZZ_SECONDS=60 each; needs clang)
 
 check-unit: extension $(UNIT_TESTS) ## run the unit tests
 	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t --gtest_brief=1; done; echo "unit tests passed"
+
+bench-layers: $(BUILD)/bench/delta_layer_bench ## measure layer files: restart, memory, bytes, reads
+	$< 5000000 1
+	$< 5000000 16
+
+$(BUILD)/bench/delta_layer_bench: $(BUILD)/obj/pageserver/layers/delta_layer_bench.o $(foreach f,pageserver/layers common/pgformat common/base,$(call archive,$(f)))
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
