@@ -190,68 +190,6 @@ for attempt in 1 2 3 4 5; do
     fi
 done
 branch_time=$(fastest "${branch_times[@]}")
-empty_query_time=$(fastest "${query_times[@]}")
-
-run_suite compute "$host" "$(compute_field first port)"
-compare_results plain compute
-
-# ---- the same data on a new compute and on a branch -----------------------------------------------------
-
-# Two things are, by design, as after a crash of a plain server. Unlogged tables are empty on a new
-# compute: their data is left out. PostgreSQL logs a sequence up to 32 numbers ahead and a new compute
-# starts there: so every sequence is set to the value it has, which logs exactly that value.
-for database in $(psql -XAt -h "$host" -p "$(compute_field first port)" -d postgres \
-    -c "SELECT datname FROM pg_database WHERE datallowconn"); do
-    psql -XAtq -v ON_ERROR_STOP=1 -h "$host" -p "$(compute_field first port)" -d "$database" -c "
-        SELECT count(setval(seqrelid, pg_sequence_last_value(seqrelid)))
-          FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
-         WHERE relpersistence = 'p' AND pg_sequence_last_value(seqrelid) IS NOT NULL" > /dev/null
-done
-# Newer pg_dump versions write a random key into the script unless they are given one.
-dump_options=(--no-unlogged-table-data)
-if pg_dumpall --help | grep -q restrict-key; then
-    dump_options+=(--restrict-key=zenith)
-fi
-
-dump() {
-    pg_dumpall "${dump_options[@]}" -h "$host" -p "$(compute_field "$1" port)" \
-        > "$WORK/$2.sql" 2> "$WORK/log/$2.dump.log" \
-        || { cat "$WORK/log/$2.dump.log" >&2; fail "pg_dumpall of $2"; }
-}
-
-same_dump() {
-    if ! cmp -s "$WORK/$1.sql" "$WORK/$2.sql"; then
-        diff -u "$WORK/$1.sql" "$WORK/$2.sql" | head -100
-        fail "pg_dumpall of $1 and $2 differ"
-    fi
-}
-
-dump first first
-zenith pg stop first
-zenith pg start first
-dump first restarted
-same_dump first restarted
-say "a new compute on the same timeline: same pg_dumpall ($(wc -l < "$WORK/first.sql") lines)"
-
-# The limits hold for the fastest of five: the machine and its disk may be busy with something else,
-# but a cost that grows with the data is in all of them.
-fastest() { printf '%s\n' "$@" | sort -n | head -1; }
-branch_times=()
-query_times=()
-for attempt in 1 2 3 4 5; do
-    start=$(milliseconds)
-    zenith branch "copy$attempt" main
-    branched=$(milliseconds)
-    "$ZENITH" psql "copy$attempt" -- -XAtc 'SELECT 1' > "$WORK/log/first_query.log" 2>&1 \
-        || { cat "$WORK/log/first_query.log" >&2; fail "no answer from a compute on a new branch"; }
-    answered=$(milliseconds)
-    branch_times+=($((branched - start)))
-    query_times+=($((answered - branched)))
-    if [ "$attempt" != 1 ]; then
-        zenith pg stop "copy$attempt"
-    fi
-done
-branch_time=$(fastest "${branch_times[@]}")
 query_time=$(fastest "${query_times[@]}")
 say "branch: $branch_time ms (of ${branch_times[*]}; empty cluster: $empty_branch_time);" \
     "first query on it: $query_time ms (of ${query_times[*]}; empty cluster: $empty_query_time)"
