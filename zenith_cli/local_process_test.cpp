@@ -86,9 +86,13 @@ TEST_F(LocalProcessTest, DaemonIsCutOffFromItsCaller) {
         StartDaemon({{"/bin/sh", "-c", "ls -l /proc/self/fd; echo done; exec sleep 1000"}, "/", {}},
                     directory_ + "/log");
     ASSERT_TRUE(pid.ok());
+    // The shell says "done" a moment before it becomes the sleep.
     EXPECT_TRUE(WaitUntilReady(*pid, 10000, [&] {
-                    return ReadWholeFile(directory_ + "/log")->find("done") != std::string::npos;
+                    return OpenProcess(*pid, [](const auto& argv) {
+                               return argv == std::vector<std::string>{"sleep", "1000"};
+                           }).has_value();
                 }).ok());
+    EXPECT_NE(ReadWholeFile(directory_ + "/log")->find("done"), std::string::npos);
     EXPECT_EQ(getsid(*pid), *pid);
     close(ends[1]);
     char byte;
