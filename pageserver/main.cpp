@@ -138,11 +138,11 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     redo.processes = options.redo_processes;
     RedoProcessPool pool(redo);
     PageReconstructor reconstructor(pool, static_cast<size_t>(options.page_cache_mb) << 20);
-    FlushLimits limits;
-    limits.memory_bytes = static_cast<size_t>(options.layer_memory_mb) << 20;
-    limits.wal_bytes = static_cast<uint64_t>(options.layer_wal_mb) << 20;
+    LayerOptions layers;
+    layers.limits.memory_bytes = static_cast<size_t>(options.layer_memory_mb) << 20;
+    layers.limits.wal_bytes = static_cast<uint64_t>(options.layer_wal_mb) << 20;
     ZENITH_ASSIGN_OR_RETURN(std::unique_ptr<TimelineManager> manager,
-                            TimelineManager::Open(repository, limits));
+                            TimelineManager::Open(repository, layers));
 
     PageServiceOptions service_options;
     service_options.listen_address =

@@ -54,7 +54,7 @@ TimelineImpl::TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timelin
       oldest_lsn_(parent_impl_ != nullptr ? std::min(parent_impl_->oldest_lsn_, start_lsn)
                                           : start_lsn),
       layer_directory_(std::move(layers.directory)),
-      limits_(layers.limits),
+      options_(layers.options),
       open_(std::make_shared<InMemoryLayer>(wal_.get())),
       open_start_(layers.files.empty() ? start_lsn : layers.files.back()->end()),
       next_memory_check_(open_start_) {

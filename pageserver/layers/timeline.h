@@ -21,6 +21,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,6 +94,13 @@ class Timeline {
     // Waits until last_record_end() >= lsn; kUnavailable after the timeout.
     virtual Status WaitForLsn(Lsn lsn, int timeout_ms) = 0;
 
+    // From here on every LSN can be read. Before it, what garbage collection left can: the
+    // retained points.
+    virtual Lsn readable_from() const { return start_lsn(); }
+    // OK when pages of this timeline can be asked for at `at` (or at the ancestors' LSN it stands
+    // for); else kNotFound, naming the oldest LSN that can.
+    virtual Status CheckReadable(Lsn) const { return Status::Ok(); }
+
     // ---- reading ----------------------------------------------------------------------------
     virtual Result<PageHistory> CollectPage(const PageKey& key, Lsn at) = 0;
     // nullopt: the fork does not exist at that LSN.
@@ -163,6 +171,35 @@ class Timeline {
     virtual void Flush() {}
     // Waits until nothing is being written; what went wrong, if something did.
     virtual Status WaitForFlush() { return Status::Ok(); }
+
+    // ---- retention ------------------------------------------------------------------------------
+    // What of the history stays. One call at a time; reads and the writer go on meanwhile.
+    struct Retention {
+        // From here on everything. Rounded down to where it is cheap (the end of a layer), so a
+        // little more may stay. Not after last_record_end().
+        Lsn horizon;
+        // Before the horizon, exactly these LSNs stay readable: ascending, record boundaries, each
+        // readable now.
+        std::vector<Lsn> points;
+        // Nobody can ask for anything after the horizon: the timeline lost its last name, and
+        // `horizon` is the last point its branches need. What is behind it goes, exactly from there;
+        // nothing will be written to the timeline any more.
+        bool ends_at_horizon = false;
+        // The value of blob cluster_state as of one of the points, or the horizon: after the call
+        // the WAL it could be worked out from may be gone.
+        std::function<Result<std::string>(Lsn)> state_at;
+        // Only say what would be freed.
+        bool dry_run = false;
+    };
+    struct RetentionReport {
+        Lsn readable_from;           // what readable_from() is, or would be, afterwards
+        uint64_t removed_bytes = 0;  // of files: layers, images, WAL
+        uint64_t written_bytes = 0;  // of the files that replace them
+        uint64_t dropped_versions = 0;  // of pages
+    };
+    virtual Result<RetentionReport> ApplyRetention(const Retention&) {
+        return Status::Internal("this timeline keeps everything");
+    }
 
     // What the writer itself sees while it writes: including uncommitted changes.
     virtual Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey& rel) = 0;

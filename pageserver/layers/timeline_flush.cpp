@@ -59,21 +59,21 @@ bool TimelineImpl::WantsFlush() {
     // While a file is being written there may be twice as much; then the writer waits for it (in
     // Flush()) rather than using ever more memory.
     const uint64_t factor = flushing ? 2 : 1;
-    if (wal_bytes >= factor * limits_.wal_bytes) {
+    if (wal_bytes >= factor * options_.limits.wal_bytes) {
         return true;
     }
     const Clock::time_point now = Clock::now();
     if (open_since_ == Clock::time_point()) {
         open_since_ = now;
     }
-    if (!flushing && now - open_since_ >= limits_.age && wal_bytes >= limits_.age_wal_bytes) {
+    if (!flushing && now - open_since_ >= options_.limits.age && wal_bytes >= options_.limits.age_wal_bytes) {
         return true;
     }
     if (end < next_memory_check_) {
         return false;
     }
-    next_memory_check_ = end + std::min(kMemoryCheckInterval, limits_.wal_bytes / 16);
-    return open_->memory_bytes() >= factor * limits_.memory_bytes;
+    next_memory_check_ = end + std::min(kMemoryCheckInterval, options_.limits.wal_bytes / 16);
+    return open_->memory_bytes() >= factor * options_.limits.memory_bytes;
 }
 
 void TimelineImpl::Flush() {

@@ -32,7 +32,7 @@ class TimelineFlush : public testing::Test {
         auto wal = std::make_unique<WalStorage>(wal_directory(), kStart, nullptr);
         TimelineLayers layers;
         layers.directory = layer_directory();
-        layers.limits = limits_;
+        layers.options.limits = limits_;
         auto files = OpenDeltaLayers(layers.directory, id_, kStart, wal.get());
         ASSERT_TRUE(files.ok()) << files.status().message();
         layers.files = *files;

@@ -130,7 +130,7 @@ class TimelineImpl final : public Timeline {
     using BlobMap = std::map<std::string, VersionedBlob, std::less<>>;
 
     // kNotFound when `at` is older than all history; the failure of a writer, if there was one.
-    Status CheckReadable(Lsn at) const;
+    Status CheckReadable(Lsn at) const override;
     // kUnavailable when the parent has not been ingested up to min(at, start_lsn()).
     Status CheckParentReaches(Lsn at) const;
     // `at`, but at most the last committed record; the writer's own reads see everything.
@@ -185,7 +185,7 @@ class TimelineImpl final : public Timeline {
     const Lsn oldest_lsn_;  // start_lsn() of the root
 
     const std::string layer_directory_;
-    const FlushLimits limits_;
+    const LayerOptions options_;
 
     mutable WriterFirstMutex mutex_;
     std::shared_ptr<InMemoryLayer> open_;       // guarded by mutex_

@@ -1,7 +1,8 @@
 // TimelineLayers: where a timeline keeps its layer files, what it found there, and when it writes
-// another one. Plain value.
+// another one. Plain values, and the memory all timelines share.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +11,16 @@
 #include <vector>
 
 #include "pageserver/layers/delta_layer_file.h"
+#include "pageserver/layers/page_imager.h"
 
 namespace zenith {
+
+// What the layers in memory of all timelines take together. Thread rule: atomic.
+struct LayerMemory {
+    explicit LayerMemory(size_t limit) : limit_bytes(limit) {}
+    const size_t limit_bytes;
+    std::atomic<size_t> used_bytes{0};
+};
 
 // When the history in memory goes to a file: at the first of these.
 struct FlushLimits {
@@ -24,12 +33,22 @@ struct FlushLimits {
     uint64_t age_wal_bytes = 16 << 20;
 };
 
+// What every timeline of a page server shares. The pointers may be null (no images, no common
+// limit) and outlive the timelines.
+struct LayerOptions {
+    FlushLimits limits;
+    PageImager* imager = nullptr;
+    LayerMemory* memory = nullptr;
+    // A read replays at most about so many bytes of records.
+    uint64_t replay_bytes = 16 << 10;
+};
+
 struct TimelineLayers {
     // timelines/<id>/layers, made with the first file. Empty: everything stays in memory.
     std::string directory;
     // As OpenDeltaLayers() found them: oldest first.
     std::vector<std::shared_ptr<const DeltaLayerFile>> files;
-    FlushLimits limits;
+    LayerOptions options;
 };
 
 }  // namespace zenith

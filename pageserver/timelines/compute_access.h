@@ -24,6 +24,6 @@ struct ComputeAccess {
 // TimelineManager::Open with other computes than PostgreSQL's.
 Result<std::unique_ptr<TimelineManager>> OpenTimelineManager(const Repository& repository,
                                                              ComputeAccess access,
-                                                             const FlushLimits& limits = {});
+                                                             const LayerOptions& options = {});
 
 }  // namespace zenith

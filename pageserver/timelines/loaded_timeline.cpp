@@ -92,7 +92,7 @@ std::string SnapshotPath(const Repository& repository, const TimelineId& id) {
 Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repository,
                                                      const TimelineFile& file,
                                                      const LoadedTimeline* parent,
-                                                     const FlushLimits& limits) {
+                                                     const LayerOptions& options) {
     auto begin = std::chrono::steady_clock::now();
     const std::string name = file.id.ToString();
     auto loaded = std::make_unique<LoadedTimeline>();
@@ -102,7 +102,7 @@ Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repositor
         wal_directory, file.ancestor_lsn, parent != nullptr ? &parent->timeline->wal() : nullptr);
     TimelineLayers layers;
     layers.directory = repository.LayerDirectory(file.id);
-    layers.limits = limits;
+    layers.options = options;
     ZENITH_ASSIGN_OR_RETURN(
         layers.files, OpenDeltaLayers(layers.directory, file.id, file.ancestor_lsn, wal.get()));
     const size_t layer_count = layers.files.size();

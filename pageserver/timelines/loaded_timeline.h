@@ -32,6 +32,6 @@ std::string SnapshotPath(const Repository& repository, const TimelineId& id);
 Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repository,
                                                      const TimelineFile& file,
                                                      const LoadedTimeline* parent,
-                                                     const FlushLimits& limits = {});
+                                                     const LayerOptions& options = {});
 
 }  // namespace zenith

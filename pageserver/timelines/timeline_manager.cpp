@@ -56,11 +56,11 @@ Status NoLonger(const TimelineId& id) {
 class TimelineManagerImpl : public TimelineManager {
   public:
     TimelineManagerImpl(const Repository& repository, RepoConfig config, ComputeAccess access,
-                        const FlushLimits& limits, UniqueFd wake_fd)
+                        const LayerOptions& options, UniqueFd wake_fd)
         : repository_(repository),
           config_(std::move(config)),
           access_(std::move(access)),
-          limits_(limits),
+          options_(options),
           wake_fd_(std::move(wake_fd)) {}
     ~TimelineManagerImpl() override { Shutdown(); }
 
@@ -105,7 +105,7 @@ class TimelineManagerImpl : public TimelineManager {
     const Repository& repository_;
     const RepoConfig config_;
     const ComputeAccess access_;
-    const FlushLimits limits_;
+    const LayerOptions options_;
     const UniqueFd wake_fd_;  // readable from Shutdown() on
     std::atomic<bool> shut_down_{false};
 
@@ -195,7 +195,7 @@ Result<TimelineManagerImpl::Loaded> TimelineManagerImpl::LoadOne(const TimelineF
             return Loaded{runtime, runtime->loaded};
         }
     }
-    auto loaded = LoadTimeline(repository_, file, parent, limits_);
+    auto loaded = LoadTimeline(repository_, file, parent, options_);
     if (!loaded.ok()) {
         return loaded.status().WithContext("could not load timeline " + file.id.ToString());
     }
@@ -607,23 +607,23 @@ void TimelineManagerImpl::Shutdown() {
 
 Result<std::unique_ptr<TimelineManager>> OpenTimelineManager(const Repository& repository,
                                                              ComputeAccess access,
-                                                             const FlushLimits& limits) {
+                                                             const LayerOptions& options) {
     ZENITH_ASSIGN_OR_RETURN(RepoConfig config, repository.ReadConfig());
     UniqueFd wake_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_fd.valid()) {
         return ErrnoStatus("create", "eventfd", errno);
     }
     return std::unique_ptr<TimelineManager>(std::make_unique<TimelineManagerImpl>(
-        repository, std::move(config), std::move(access), limits, std::move(wake_fd)));
+        repository, std::move(config), std::move(access), options, std::move(wake_fd)));
 }
 
 Result<std::unique_ptr<TimelineManager>> TimelineManager::Open(const Repository& repository,
-                                                               const FlushLimits& limits) {
+                                                               const LayerOptions& options) {
     ComputeAccess access;
     access.connect = ConnectToComputeWal;
     access.probe = ProbeCompute;
     access.flush = FlushCompute;
-    return OpenTimelineManager(repository, std::move(access), limits);
+    return OpenTimelineManager(repository, std::move(access), options);
 }
 
 }  // namespace zenith

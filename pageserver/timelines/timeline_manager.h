@@ -33,9 +33,9 @@ struct TimelineInfo {
 class TimelineManager {
   public:
     // `repository` outlives the manager.
-    // `limits`: when a timeline's history in memory goes to a layer file.
+    // `options`: what all timelines share; when their history in memory goes to layer files.
     static Result<std::unique_ptr<TimelineManager>> Open(const Repository& repository,
-                                                         const FlushLimits& limits = {});
+                                                         const LayerOptions& options = {});
     virtual ~TimelineManager() = default;
 
     virtual const RepoConfig& config() const = 0;

@@ -81,7 +81,7 @@ class TimelineManagerTest : public testing::Test {
     // As after a restart of the page server.
     void Open() {
         manager_.reset();
-        auto manager = OpenTimelineManager(repository_, computes_.Access(), limits_);
+        auto manager = OpenTimelineManager(repository_, computes_.Access(), options_);
         ASSERT_TRUE(manager.ok()) << manager.status().message();
         manager_ = *std::move(manager);
     }
@@ -163,7 +163,7 @@ class TimelineManagerTest : public testing::Test {
 
     FakeComputes computes_;
     TimelineId root_;
-    FlushLimits limits_;
+    LayerOptions options_;
     std::unique_ptr<TimelineManager> manager_;
 };
 
@@ -243,7 +243,7 @@ TEST_F(TimelineManagerTest, ReceivesFromTheComputeThatCalled) {
 
 // From the end of the layer files on the WAL is read again, and not before.
 TEST_F(TimelineManagerTest, RestartsFromItsLayerFiles) {
-    limits_.wal_bytes = 100;
+    options_.limits.wal_bytes = 100;
     Open();
     RunCompute(root_, "port=1");
     WalBuilder builder = BuilderAt(root_);
@@ -255,7 +255,7 @@ TEST_F(TimelineManagerTest, RestartsFromItsLayerFiles) {
     WalBuilder on_branch = BuilderAt(branch->id);
     DeliverInPieces(branch->id, "port=2", &on_branch, 40, 60);
 
-    limits_.wal_bytes = 1 << 30;
+    options_.limits.wal_bytes = 1 << 30;
     Open();
     for (int i = 0; i < 2; i++) {
         const Lsn layers_end = LayersEnd(root_);
@@ -297,7 +297,7 @@ TEST_F(TimelineManagerTest, RestartsFromItsLayerFiles) {
 
 // Its end must not be taken for the end of the history: the next writer would begin there.
 TEST_F(TimelineManagerTest, WalThatEndsBeforeTheLayersIsDamaged) {
-    limits_.wal_bytes = 100;
+    options_.limits.wal_bytes = 100;
     Open();
     RunCompute(root_, "port=1");
     WalBuilder builder = BuilderAt(root_);
