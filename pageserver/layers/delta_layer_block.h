@@ -24,7 +24,7 @@ struct DeltaEntry {
     // blobs: 0 dropped; pages: extent and what.
     uint64_t number = 0;
     DatabaseKey source;      // cuts
-    uint32_t checksum = 0;   // pages: of the image
+    ImagePlace image;        // pages: of an image; in a block `file` is a place in the file's table
     std::string_view value;  // blobs
 };
 

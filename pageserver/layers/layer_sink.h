@@ -1,7 +1,7 @@
 // LayerSink: takes the contents of a layer in the order of layer files (layer_file_format.md): all
 // cuts, then databases, sizes, floors, blobs, pages; within each by key, then by LSN.
 //
-// Thread rule: one thread. An image stays where it is until the giver is gone.
+// Thread rule: one thread. What is passed is valid during the call only.
 #pragma once
 
 #include <optional>
