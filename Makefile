@@ -18,7 +18,7 @@ OUTSIDE_INCLUDES = -isystem $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 DEFINES := -D_GNU_SOURCE -DSPDLOG_SHARED_LIB -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
 CXXFLAGS_ALL = $(CXXSTD) $(OPT) $(WARN) $(DEFINES) -fno-omit-frame-pointer -pthread -I. $(OUTSIDE_INCLUDES) $(SANITIZE)
 LDFLAGS_ALL = -pthread -Wl,--as-needed $(SANITIZE)
-LIBS := -lspdlog -lfmt -lpq
+LIBS := -lspdlog -lfmt -lpq -lzstd
 
 # ---- folders and what each may use (the table is also checked by .ci/check_includes) ------------
 FOLDERS := common/base common/pgformat common/pagestream common/pgwire common/pqclient common/repo \

@@ -9,6 +9,7 @@ packages=(
     libpq-dev                                      # connections
     rapidjson-dev libcli11-dev                     # repository files, command line
     libspdlog-dev libfmt-dev                       # log
+    libzstd-dev                                    # page images
     libgtest-dev                                   # unit tests
     dpkg-dev xz-utils ca-certificates tar          # PostgreSQL's source package, for its test suite
 )

@@ -1,7 +1,5 @@
 #include "pageserver/layers/delta_layer_block.h"
 
-#include <cstring>
-
 namespace zenith {
 
 bool ReadVarint(std::string_view bytes, size_t limit, size_t* position, uint64_t* value) {
@@ -104,15 +102,14 @@ bool DeltaBlock::ReadEntry(Lsn previous, size_t limit, DeltaEntry* entry) {
             }
             return true;
         case DeltaBlockKind::kPages: {
-            uint64_t what = entry->number & ((1u << kDeltaPageWhatBits) - 1);
-            uint64_t extent = entry->number >> kDeltaPageWhatBits;
+            const uint64_t what = DeltaPageWhat(entry->number);
+            const uint64_t extent = DeltaPageExtent(entry->number);
             if (what == kDeltaPageImage) {
-                if (limit - position_ < sizeof entry->checksum) {
-                    return Fail();
-                }
-                std::memcpy(&entry->checksum, bytes_.data() + position_, sizeof entry->checksum);
-                position_ += sizeof entry->checksum;
-                return true;
+                entry->image.file = extent;
+                entry->image.offset = Varint(limit);
+                uint64_t length = Varint(limit);
+                entry->image.length = static_cast<uint32_t>(length);
+                return (ok_ && length >= kMinImageFrame && length <= kMaxImageFrame) || Fail();
             }
             if (what == kDeltaPageTombstone) {
                 return extent == 0 || Fail();

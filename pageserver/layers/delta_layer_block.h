@@ -14,6 +14,7 @@
 #include "common/base/lsn.h"
 #include "common/pgformat/relation_key.h"
 #include "pageserver/layers/delta_layer_format.h"
+#include "pageserver/layers/image_file.h"
 
 namespace zenith {
 
@@ -21,7 +22,7 @@ namespace zenith {
 struct DeltaEntry {
     Lsn lsn;
     // cuts: 1 with a source; databases: 1 exists; sizes: blocks + 1 or 0; floors: blocks;
-    // blobs: 0 dropped; pages: extent and what.
+    // blobs: 0 dropped; pages: extent and what (DeltaPageExtent, DeltaPageWhat).
     uint64_t number = 0;
     DatabaseKey source;      // cuts
     ImagePlace image;        // pages: of an image; in a block `file` is a place in the file's table

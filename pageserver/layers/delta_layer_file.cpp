@@ -1,36 +1,22 @@
-// The reader of delta layer files. The index and what happened to databases are read and checked
-// when the file is opened, the other blocks when a question needs them.
+// The reader of delta layer files: searches and listings. What happened to databases is read when the
+// file is opened, the other blocks when a question needs them.
 #include "pageserver/layers/delta_layer_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <span>
 #include <unordered_map>
 
-#include "common/base/byte_reader.h"
-#include "common/base/crc32c.h"
-#include "common/base/log.h"
-#include "common/base/posix_file.h"
 #include "pageserver/layers/database_blob.h"
 #include "pageserver/layers/delta_layer_block.h"
+#include "pageserver/layers/delta_layer_blocks.h"
 #include "pageserver/layers/delta_layer_format.h"
 
 namespace zenith {
 
 namespace {
-
-std::span<std::byte> WritableBytesOf(std::string* text) {
-    return std::as_writable_bytes(std::span(text->data(), text->size()));
-}
-std::span<const std::byte> BytesOf(const std::string& text) {
-    return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 struct ExistenceVersion {
     Lsn lsn;
@@ -47,17 +33,21 @@ const Version* NewestAt(const std::vector<Version>& versions, Lsn at) {
 
 class DeltaLayerFileImpl final : public DeltaLayerFile {
   public:
-    DeltaLayerFileImpl(std::string path, UniqueFd fd, const TimelineId& timeline,
-                       const WalStorage* wal)
-        : path_(std::move(path)), fd_(std::move(fd)), timeline_(timeline), wal_(wal) {}
+    DeltaLayerFileImpl(std::shared_ptr<const DeltaLayerBlocks> blocks,
+                       const LayerManifest::Entry& entry, const WalStorage* wal)
+        : DeltaLayerFile(blocks->path(), entry), blocks_(std::move(blocks)), wal_(wal) {}
 
-    Status Load();
+    Status Load(ImageFiles* images);
 
-    Lsn start() const override { return start_; }
-    Lsn end() const override { return end_; }
-    uint64_t file_bytes() const override { return file_bytes_; }
+    Status damage() const override { return Status::Ok(); }
+    Lsn oldest_record() const override { return blocks_->oldest_record(); }
+    const std::vector<uint64_t>& image_files() const override { return image_numbers_; }
+    uint64_t file_bytes() const override { return blocks_->file_bytes(); }
     size_t memory_bytes() const override;
     Status Verify() const override;
+    Result<std::unique_ptr<LayerCursor>> NewCursor() const override {
+        return std::make_unique<LayerCursor>(blocks_);
+    }
 
     Result<SearchStep> SearchPage(const PageKey& key, Lsn at, PageHistory* history) const override;
     Result<SearchStep> SearchSize(const RelForkKey& rel, Lsn at,
@@ -80,44 +70,8 @@ class DeltaLayerFileImpl final : public DeltaLayerFile {
                           const std::function<void(BlockNumber, bool)>& visit) const override;
 
   private:
-    struct BlockPlace {
-        uint64_t offset = 0;
-        uint64_t key_at = 0;  // in keys_
-        Lsn first_lsn;
-        uint32_t key_length = 0;
-        uint32_t length = 0;
-        uint32_t checksum = 0;
-    };
-    // The blocks of one kind: [begin, end) of blocks_.
-    struct KindRange {
-        size_t begin = 0;
-        size_t end = 0;
-    };
-
-    Status Corrupt(uint64_t offset, const std::string& what) const {
-        return Status::Corruption("delta layer file \"" + path_ + "\", offset " +
-                                  std::to_string(offset) + ": " + what + " (timeline " +
-                                  timeline_.ToString() + ", " + start_.ToString() + " to " +
-                                  end_.ToString() + ")");
-    }
-    Status LoadHeader();
-    Status LoadIndex(uint64_t block_count, uint32_t checksum);
     Status LoadDatabases();
-
-    std::string_view FirstKey(size_t block) const {
-        return std::string_view(keys_).substr(blocks_[block].key_at, blocks_[block].key_length);
-    }
-    const KindRange& Kind(DeltaBlockKind kind) const {
-        return kinds_[static_cast<size_t>(kind) - 1];
-    }
-    // The number of blocks of the range, counted from its begin, whose first (key, LSN) is not
-    // above (key, at).
-    size_t BlocksUpTo(const KindRange& range, std::string_view key, Lsn at) const;
-    Status ReadBlock(size_t block, std::string* bytes) const;
-    Status Damaged(size_t block) const {
-        return Corrupt(blocks_[block].offset, "invalid contents of a block");
-    }
-    Result<PageBuffer> ReadImage(uint64_t place, uint32_t checksum) const;
+    Result<PageBuffer> ReadImage(const DeltaEntry& entry, const PageKey& key) const;
 
     // Calls take(entry) for the entries of `key` with LSNs up to `at`, newest first, until it
     // returns false.
@@ -132,160 +86,23 @@ class DeltaLayerFileImpl final : public DeltaLayerFile {
     // The cut that the key of a blob falls under, if any.
     const DatabaseCut* CutOfBlob(std::string_view key, Lsn at) const;
 
-    const std::string path_;
-    const UniqueFd fd_;
-    const TimelineId timeline_;
+    const std::shared_ptr<const DeltaLayerBlocks> blocks_;
     const WalStorage* const wal_;
-    Lsn start_;
-    Lsn end_;
-    uint64_t file_bytes_ = 0;
-    uint64_t image_count_ = 0;
-    uint64_t images_offset_ = 0;
-    uint64_t index_offset_ = 0;
-    std::vector<BlockPlace> blocks_;
-    std::string keys_;
-    std::array<KindRange, kDeltaBlockKindCount> kinds_;
+    std::vector<uint64_t> image_numbers_;                      // ascending
+    std::vector<std::shared_ptr<const ImageFile>> image_files_;  // as entries count them
     std::unordered_map<DatabaseKey, std::vector<DatabaseCut>> cuts_;
     std::unordered_map<DatabaseKey, std::vector<ExistenceVersion>> databases_;
 };
 
 // ---- opening ------------------------------------------------------------------------------------
 
-Status DeltaLayerFileImpl::LoadHeader() {
-    struct stat info;
-    if (fstat(fd_.get(), &info) != 0) {
-        return ErrnoStatus("stat file", path_, errno);
-    }
-    file_bytes_ = static_cast<uint64_t>(info.st_size);
-    if (file_bytes_ < kDeltaLayerHeaderSize) {
-        return Corrupt(0, "file of " + std::to_string(file_bytes_) + " bytes is too short");
-    }
-    std::array<std::byte, kDeltaLayerHeaderSize> header;
-    ZENITH_RETURN_IF_ERROR(ReadExactAt(fd_.get(), path_, 0, header));
-    ByteReader reader(header);
-    if (std::memcmp(reader.Bytes(8).data(), kDeltaLayerMagic, 8) != 0) {
-        return Corrupt(0, "not a delta layer file");
-    }
-    uint32_t header_checksum =
-        ByteReader(std::span(header).subspan(kDeltaLayerHeaderChecksumOffset)).U32Le();
-    if (Crc32c(std::span(header).first(kDeltaLayerHeaderChecksumOffset)) != header_checksum) {
-        return Corrupt(0, "checksum mismatch in the header");
-    }
-    uint32_t version = reader.U32Le();
-    if (version != kDeltaLayerVersion) {
-        return Status::Refused("delta layer file \"" + path_ + "\" has format version " +
-                                   std::to_string(version) + ", this release reads version " +
-                                   std::to_string(kDeltaLayerVersion),
-                               "Use the release of zenith that wrote the repository.");
-    }
-    uint32_t page_size = reader.U32Le();
-    uint64_t length = reader.U64Le();
-    TimelineId timeline;
-    std::memcpy(timeline.bytes.data(), reader.Bytes(timeline.bytes.size()).data(),
-                timeline.bytes.size());
-    start_ = Lsn(reader.U64Le());
-    end_ = Lsn(reader.U64Le());
-    uint64_t block_count = reader.U64Le();
-    image_count_ = reader.U64Le();
-    index_offset_ = reader.U64Le();
-    uint32_t index_checksum = reader.U32Le();
-    uint32_t kinds = reader.U32Le();
-    if (page_size != kPageSize || kinds != kDeltaBlockKindCount) {
-        return Corrupt(12, "page size " + std::to_string(page_size) + " or " +
-                               std::to_string(kinds) + " kinds of blocks");
-    }
-    if (length != file_bytes_) {
-        return Corrupt(16, "file has " + std::to_string(file_bytes_) + " bytes instead of " +
-                               std::to_string(length));
-    }
-    if (timeline != timeline_) {
-        return Corrupt(24, "file of timeline " + timeline.ToString());
-    }
-    if (end_ <= start_) {
-        return Corrupt(40, "invalid LSNs");
-    }
-    if (index_offset_ < kDeltaLayerHeaderSize || index_offset_ > file_bytes_ ||
-        image_count_ > (index_offset_ - kDeltaLayerHeaderSize) / kPageSize) {
-        return Corrupt(56, "invalid place of the index or number of images");
-    }
-    images_offset_ = index_offset_ - image_count_ * kPageSize;
-    return LoadIndex(block_count, index_checksum);
-}
-
-Status DeltaLayerFileImpl::LoadIndex(uint64_t block_count, uint32_t checksum) {
-    std::string index(file_bytes_ - index_offset_, '\0');
-    ZENITH_RETURN_IF_ERROR(
-        ReadExactAt(fd_.get(), path_, index_offset_, WritableBytesOf(&index)));
-    if (Crc32c(BytesOf(index)) != checksum) {
-        return Corrupt(index_offset_, "checksum mismatch in the index");
-    }
-    if (block_count > index.size()) {
-        return Corrupt(48, "invalid number of blocks");
-    }
-    blocks_.reserve(block_count);
-    uint64_t offset = kDeltaLayerHeaderSize;
-    uint64_t last_kind = 0;
-    size_t position = 0;
-    while (position < index.size()) {
-        const size_t at = position;
-        auto number = [&](uint64_t* value) {
-            return ReadVarint(index, index.size(), &position, value);
-        };
-        BlockPlace place;
-        uint64_t kind;
-        uint64_t key_length;
-        uint64_t distance;
-        uint64_t length;
-        if (!number(&kind) || !number(&key_length) || key_length > index.size() - position) {
-            return Corrupt(index_offset_ + at, "invalid index");
-        }
-        place.key_at = keys_.size();
-        place.key_length = static_cast<uint32_t>(key_length);
-        keys_.append(index, position, key_length);
-        position += key_length;
-        if (!number(&distance) || !number(&length) ||
-            index.size() - position < sizeof place.checksum) {
-            return Corrupt(index_offset_ + at, "invalid index");
-        }
-        std::memcpy(&place.checksum, index.data() + position, sizeof place.checksum);
-        position += sizeof place.checksum;
-        if (kind == 0 || kind > kDeltaBlockKindCount || kind < last_kind ||
-            distance > end_ - start_ || length == 0 || length > UINT32_MAX ||
-            length > images_offset_ - offset) {
-            return Corrupt(index_offset_ + at, "invalid kind or place of a block");
-        }
-        place.first_lsn = start_ + distance;
-        place.offset = offset;
-        place.length = static_cast<uint32_t>(length);
-        offset += length;
-        blocks_.push_back(place);
-        KindRange& range = kinds_[kind - 1];
-        if (kind != last_kind) {
-            range.begin = blocks_.size() - 1;
-        } else {
-            const size_t before = blocks_.size() - 2;
-            int order = FirstKey(before).compare(FirstKey(before + 1));
-            if (order > 0 || (order == 0 && place.first_lsn < blocks_[before].first_lsn)) {
-                return Corrupt(index_offset_ + at, "a block is out of order");
-            }
-        }
-        range.end = blocks_.size();
-        last_kind = kind;
-    }
-    if (offset != images_offset_ || blocks_.size() != block_count) {
-        return Corrupt(48, "the blocks are not those of the index");
-    }
-    keys_.shrink_to_fit();
-    return Status::Ok();
-}
-
 Status DeltaLayerFileImpl::LoadDatabases() {
     std::string bytes;
     std::vector<DeltaEntry> entries;
     for (DeltaBlockKind kind : {DeltaBlockKind::kCuts, DeltaBlockKind::kDatabases}) {
-        for (size_t i = Kind(kind).begin; i < Kind(kind).end; i++) {
-            ZENITH_RETURN_IF_ERROR(ReadBlock(i, &bytes));
-            DeltaBlock block(kind, bytes, start_, end_);
+        for (size_t i = blocks_->Kind(kind).begin; i < blocks_->Kind(kind).end; i++) {
+            ZENITH_RETURN_IF_ERROR(blocks_->ReadBlock(i, &bytes));
+            DeltaBlock block(kind, bytes, start(), end());
             while (block.NextGroup()) {
                 const DatabaseKey db = DecodeDatabaseKey(block.key());
                 block.Entries(kMaxLsn, &entries);
@@ -300,7 +117,7 @@ Status DeltaLayerFileImpl::LoadDatabases() {
                 }
             }
             if (!block.ok()) {
-                return Damaged(i);
+                return blocks_->Damaged(i);
             }
         }
     }
@@ -312,18 +129,22 @@ Status DeltaLayerFileImpl::LoadDatabases() {
         });
     };
     if (!ordered(cuts_) || !ordered(databases_)) {
-        return Corrupt(kDeltaLayerHeaderSize, "the fate of a database is out of order");
+        return blocks_->Corrupt(kDeltaLayerHeaderSize, "the fate of a database is out of order");
     }
     return Status::Ok();
 }
 
-Status DeltaLayerFileImpl::Load() {
-    ZENITH_RETURN_IF_ERROR(LoadHeader());
+Status DeltaLayerFileImpl::Load(ImageFiles* images) {
+    for (uint64_t number : blocks_->image_table()) {
+        image_files_.push_back(images->Get(number));
+        image_numbers_.push_back(number);
+    }
+    std::sort(image_numbers_.begin(), image_numbers_.end());
     return LoadDatabases();
 }
 
 size_t DeltaLayerFileImpl::memory_bytes() const {
-    size_t bytes = sizeof *this + blocks_.capacity() * sizeof(BlockPlace) + keys_.capacity();
+    size_t bytes = sizeof *this + blocks_->memory_bytes();
     for (const auto& [db, cuts] : cuts_) {
         bytes += 64 + cuts.capacity() * sizeof(DatabaseCut);
     }
@@ -333,59 +154,29 @@ size_t DeltaLayerFileImpl::memory_bytes() const {
     return bytes;
 }
 
+Result<PageBuffer> DeltaLayerFileImpl::ReadImage(const DeltaEntry& entry,
+                                                 const PageKey& key) const {
+    if (entry.image.file >= image_files_.size()) {
+        return blocks_->Corrupt(0, "an entry refers to image file " +
+                                       std::to_string(entry.image.file) + " of " +
+                                       std::to_string(image_files_.size()));
+    }
+    return image_files_[entry.image.file]->Read(entry.image, key, entry.lsn);
+}
+
 // ---- blocks -------------------------------------------------------------------------------------
-
-size_t DeltaLayerFileImpl::BlocksUpTo(const KindRange& range, std::string_view key, Lsn at) const {
-    size_t low = range.begin;
-    size_t high = range.end;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = FirstKey(middle).compare(key);
-        if (order < 0 || (order == 0 && blocks_[middle].first_lsn <= at)) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low - range.begin;
-}
-
-Status DeltaLayerFileImpl::ReadBlock(size_t block, std::string* bytes) const {
-    const BlockPlace& place = blocks_[block];
-    bytes->resize(place.length);
-    ZENITH_RETURN_IF_ERROR(
-        ReadExactAt(fd_.get(), path_, place.offset, WritableBytesOf(bytes))
-            .WithContext("timeline " + timeline_.ToString()));
-    if (Crc32c(BytesOf(*bytes)) != place.checksum) {
-        return Corrupt(place.offset, "checksum mismatch in a block");
-    }
-    return Status::Ok();
-}
-
-Result<PageBuffer> DeltaLayerFileImpl::ReadImage(uint64_t place, uint32_t checksum) const {
-    if (place >= image_count_) {
-        return Corrupt(images_offset_, "there is no image " + std::to_string(place));
-    }
-    Result<PageBuffer> image{PageBuffer()};
-    const uint64_t offset = images_offset_ + place * kPageSize;
-    ZENITH_RETURN_IF_ERROR(ReadExactAt(fd_.get(), path_, offset, *image));
-    if (Crc32c(*image) != checksum) {
-        return Corrupt(offset, "checksum mismatch in an image");
-    }
-    return image;
-}
 
 template <typename Take>
 Status DeltaLayerFileImpl::ForEntries(DeltaBlockKind kind, std::string_view key, Lsn at,
                                       Take&& take) const {
-    const KindRange& range = Kind(kind);
-    size_t i = range.begin + BlocksUpTo(range, key, at);
+    const DeltaLayerBlocks::KindRange& range = blocks_->Kind(kind);
+    size_t i = range.begin + blocks_->BlocksUpTo(range, key, at);
     std::string bytes;
     std::vector<DeltaEntry> entries;
     while (i > range.begin) {
         i--;
-        ZENITH_RETURN_IF_ERROR(ReadBlock(i, &bytes));
-        DeltaBlock block(kind, bytes, start_, end_);
+        ZENITH_RETURN_IF_ERROR(blocks_->ReadBlock(i, &bytes));
+        DeltaBlock block(kind, bytes, start(), end());
         while (block.NextGroup() && key.compare(block.key()) > 0) {
         }
         if (block.ok() && block.key() == key) {
@@ -394,7 +185,7 @@ Status DeltaLayerFileImpl::ForEntries(DeltaBlockKind kind, std::string_view key,
             entries.clear();
         }
         if (!block.ok()) {
-            return Damaged(i);
+            return blocks_->Damaged(i);
         }
         while (!entries.empty()) {
             ZENITH_ASSIGN_OR_RETURN(bool more, take(entries.back()));
@@ -404,7 +195,7 @@ Status DeltaLayerFileImpl::ForEntries(DeltaBlockKind kind, std::string_view key,
             entries.pop_back();
         }
         // The block before has entries of the key only when this one begins with it.
-        if (FirstKey(i) != key) {
+        if (blocks_->FirstKey(i) != key) {
             break;
         }
     }
@@ -414,8 +205,8 @@ Status DeltaLayerFileImpl::ForEntries(DeltaBlockKind kind, std::string_view key,
 template <typename Take>
 Status DeltaLayerFileImpl::ForNewest(DeltaBlockKind kind, std::string_view prefix, Lsn at,
                                      Take&& take) const {
-    const KindRange& range = Kind(kind);
-    size_t i = range.begin + BlocksUpTo(range, prefix, Lsn());
+    const DeltaLayerBlocks::KindRange& range = blocks_->Kind(kind);
+    size_t i = range.begin + blocks_->BlocksUpTo(range, prefix, Lsn());
     i -= i > range.begin ? 1 : 0;
     std::string bytes;
     std::vector<DeltaEntry> entries;
@@ -425,17 +216,17 @@ Status DeltaLayerFileImpl::ForNewest(DeltaBlockKind kind, std::string_view prefi
     std::string value;
     DeltaEntry newest;
     for (; i < range.end; i++) {
-        if (FirstKey(i).compare(prefix) > 0 && !FirstKey(i).starts_with(prefix)) {
+        if (blocks_->FirstKey(i).compare(prefix) > 0 && !blocks_->FirstKey(i).starts_with(prefix)) {
             break;
         }
         // A block of one key alone, of which a later one has a newer entry: a fork that grew block
         // by block has many of them.
-        if (i + 1 < range.end && FirstKey(i) == FirstKey(i + 1) &&
-            blocks_[i + 1].first_lsn <= at) {
+        if (i + 1 < range.end && blocks_->FirstKey(i) == blocks_->FirstKey(i + 1) &&
+            blocks_->FirstLsn(i + 1) <= at) {
             continue;
         }
-        ZENITH_RETURN_IF_ERROR(ReadBlock(i, &bytes));
-        DeltaBlock block(kind, bytes, start_, end_);
+        ZENITH_RETURN_IF_ERROR(blocks_->ReadBlock(i, &bytes));
+        DeltaBlock block(kind, bytes, start(), end());
         while (block.NextGroup()) {
             if (!std::string_view(block.key()).starts_with(prefix)) {
                 continue;
@@ -454,7 +245,7 @@ Status DeltaLayerFileImpl::ForNewest(DeltaBlockKind kind, std::string_view prefi
             }
         }
         if (!block.ok()) {
-            return Damaged(i);
+            return blocks_->Damaged(i);
         }
     }
     if (pending) {
@@ -480,15 +271,18 @@ const DatabaseCut* DeltaLayerFileImpl::CutOfBlob(std::string_view key, Lsn at) c
 
 Result<SearchStep> DeltaLayerFileImpl::SearchPage(const PageKey& key, Lsn at,
                                                   PageHistory* history) const {
-    const DatabaseKey db =
-        key.is_slru ? DatabaseKey{} : DatabaseKey{key.node.spc, key.node.db};
-    const DatabaseCut* cut = key.is_slru ? nullptr : NewestCut(db, at);
+    const DatabaseKey db = key.is_slru ? DatabaseKey{} : DatabaseKey{key.node.spc, key.node.db};
+    const DatabaseCut* cut = key.is_slru || cuts_.empty() ? nullptr : NewestCut(db, at);
+    const EncodedPageKey encoded(key);
+    const PageFilter& filter = blocks_->filter();
+    const bool has_page = filter.MayHave(PageFilterHash(encoded.page()));
+    const bool has_floors = !key.is_slru && filter.MayHave(PageFilterHash(encoded.relation()));
     Lsn low = cut != nullptr ? cut->lsn : Lsn();
     // As in InMemoryLayer: a floor counts when it is not older than the cut.
     bool done = false;
-    if (!key.is_slru) {
+    if (has_floors) {
         ZENITH_RETURN_IF_ERROR(
-            ForEntries(DeltaBlockKind::kFloors, EncodeKey(key.relation()), at,
+            ForEntries(DeltaBlockKind::kFloors, encoded.relation(), at,
                        [&](const DeltaEntry& floor) -> Result<bool> {
                            if (floor.lsn >= low && floor.number <= key.block) {
                                low = floor.lsn;
@@ -497,31 +291,34 @@ Result<SearchStep> DeltaLayerFileImpl::SearchPage(const PageKey& key, Lsn at,
                            return floor.lsn >= low && !done;
                        }));
     }
-    ZENITH_RETURN_IF_ERROR(ForEntries(
-        DeltaBlockKind::kPages, EncodeKey(key), at,
-        [&](const DeltaEntry& entry) -> Result<bool> {
-            if (entry.lsn < low) {
-                return false;
-            }
-            const uint64_t what = entry.number & ((1u << kDeltaPageWhatBits) - 1);
-            const uint64_t extent = entry.number >> kDeltaPageWhatBits;
-            if (what == kDeltaPageTombstone) {
-                done = true;
-            } else if (what == kDeltaPageImage) {
-                ZENITH_ASSIGN_OR_RETURN(history->base, ReadImage(extent, entry.checksum));
-                history->base_lsn = entry.lsn;
-                done = true;
-            } else {
-                history->records.push_back(RecordRef{wal_, entry.lsn - extent, entry.lsn,
-                                                     static_cast<uint8_t>(what), db});
-                if ((what & kRefWillInit) != 0) {
-                    done = true;
-                    return false;
-                }
-                return true;
-            }
+    auto take = [&](const DeltaEntry& entry) -> Result<bool> {
+        if (entry.lsn < low) {
             return false;
-        }));
+        }
+        const uint64_t what = DeltaPageWhat(entry.number);
+        if (what == kDeltaPageTombstone) {
+            done = true;
+            return false;
+        }
+        if (what == kDeltaPageImage) {
+            if (!history->skip_base) {
+                ZENITH_ASSIGN_OR_RETURN(history->base, ReadImage(entry, key));
+            }
+            history->base_lsn = entry.lsn;
+            done = true;
+            return false;
+        }
+        history->records.push_back(RecordRef{wal_, entry.lsn - DeltaPageExtent(entry.number),
+                                             entry.lsn, static_cast<uint8_t>(what), db});
+        if ((what & kRefWillInit) != 0 || entry.lsn == history->known) {
+            done = true;
+            return false;
+        }
+        return true;
+    };
+    if (has_page) {
+        ZENITH_RETURN_IF_ERROR(ForEntries(DeltaBlockKind::kPages, encoded.page(), at, take));
+    }
     if (done) {
         return SearchStep::Done();
     }
@@ -649,124 +446,138 @@ Status DeltaLayerFileImpl::VisitSlruPages(
     const std::string prefix = EncodeKey(PageKey::Slru(kind, 0).relation());
     return ForNewest(DeltaBlockKind::kPages, prefix, at,
                      [&](const std::string& key, const DeltaEntry& entry) {
-                         const uint64_t what = entry.number & ((1u << kDeltaPageWhatBits) - 1);
-                         visit(KeyNumber(key, kRelationKeySize), what != kDeltaPageTombstone);
+                         visit(KeyNumber(key, kRelationKeySize),
+                               DeltaPageWhat(entry.number) != kDeltaPageTombstone);
                      });
 }
 
 // ---- checking -----------------------------------------------------------------------------------
 
 Status DeltaLayerFileImpl::Verify() const {
-    std::string bytes;
-    std::vector<DeltaEntry> entries;
-    uint64_t images = 0;
-    for (size_t kind = 1; kind <= kDeltaBlockKindCount; kind++) {
-        std::string last_key;
-        Lsn last_lsn;
-        for (size_t i = kinds_[kind - 1].begin; i < kinds_[kind - 1].end; i++) {
-            ZENITH_RETURN_IF_ERROR(ReadBlock(i, &bytes));
-            DeltaBlock block(static_cast<DeltaBlockKind>(kind), bytes, start_, end_);
-            bool first = true;
-            while (block.NextGroup()) {
-                block.Entries(kMaxLsn, &entries);
-                if (entries.empty()) {
-                    break;
-                }
-                const Lsn lsn = entries.front().lsn;
-                int order = last_key.compare(block.key());
-                if (order > 0 || (order == 0 && lsn < last_lsn) ||
-                    (first && (block.key() != FirstKey(i) || lsn != blocks_[i].first_lsn))) {
-                    return Corrupt(blocks_[i].offset, "a block is not as the index says");
-                }
-                first = false;
-                last_key = block.key();
-                last_lsn = entries.back().lsn;
-                if (kind != static_cast<size_t>(DeltaBlockKind::kPages)) {
-                    continue;
-                }
-                for (const DeltaEntry& entry : entries) {
-                    if ((entry.number & ((1u << kDeltaPageWhatBits) - 1)) == kDeltaPageImage) {
-                        ZENITH_RETURN_IF_ERROR(
-                            ReadImage(entry.number >> kDeltaPageWhatBits, entry.checksum)
-                                .status());
-                        images++;
-                    }
-                }
+    LayerCursor cursor(blocks_);
+    Lsn oldest = kMaxLsn;
+    std::vector<bool> used(image_files_.size());
+    for (;;) {
+        ZENITH_ASSIGN_OR_RETURN(bool more, cursor.NextKey());
+        if (!more) {
+            break;
+        }
+        for (;;) {
+            ZENITH_ASSIGN_OR_RETURN(const DeltaEntry* entry, cursor.NextEntry());
+            if (entry == nullptr) {
+                break;
             }
-            if (!block.ok()) {
-                return Damaged(i);
+            const bool of_page = cursor.kind() == DeltaBlockKind::kPages;
+            if ((of_page || cursor.kind() == DeltaBlockKind::kFloors) &&
+                !blocks_->filter().MayHave(PageFilterHash(cursor.key()))) {
+                return blocks_->Corrupt(88, "the filter denies a key");
+            }
+            if (!of_page) {
+                continue;
+            }
+            const uint64_t what = DeltaPageWhat(entry->number);
+            if (what == kDeltaPageImage) {
+                const auto& table = blocks_->image_table();
+                const auto file = std::find(table.begin(), table.end(), entry->image.file) -
+                                  table.begin();
+                used[static_cast<size_t>(file)] = true;
+                ZENITH_RETURN_IF_ERROR(
+                    image_files_[static_cast<size_t>(file)]
+                        ->Read(entry->image, DecodePageKey(cursor.key()), entry->lsn)
+                        .status());
+            } else if (what != kDeltaPageTombstone) {
+                oldest = std::min(oldest, entry->lsn - DeltaPageExtent(entry->number));
             }
         }
     }
-    if (images != image_count_) {
-        return Corrupt(images_offset_, "images that belong to no page");
+    if (oldest != blocks_->oldest_record()) {
+        return blocks_->Corrupt(64, "the oldest record is not that of the entries");
+    }
+    if (std::find(used.begin(), used.end(), false) != used.end()) {
+        return blocks_->Corrupt(80, "an image file that no entry refers to");
     }
     return Status::Ok();
 }
 
-// "0000000000001000-0000000000001100.delta"
-bool ParseFileName(std::string_view name, Lsn* start, Lsn* end) {
-    constexpr size_t kDigits = 16;
-    auto parse = [](std::string_view digits, Lsn* lsn) {
-        auto [last, error] =
-            std::from_chars(digits.data(), digits.data() + digits.size(), lsn->value, 16);
-        return error == std::errc() && last == digits.data() + digits.size();
-    };
-    return name.size() > 2 * kDigits && parse(name.substr(0, kDigits), start) &&
-           parse(name.substr(kDigits + 1, kDigits), end) &&
-           name == DeltaLayerFileName(*start, *end);
-}
+// ---- a file that cannot be opened ---------------------------------------------------------------
+
+class DamagedLayerFile final : public DeltaLayerFile {
+  public:
+    DamagedLayerFile(const LayerManifest::Entry& entry, Status damage)
+        : DeltaLayerFile("", entry), damage_(std::move(damage)) {}
+
+    Status damage() const override { return damage_; }
+    Lsn oldest_record() const override { return start(); }
+    const std::vector<uint64_t>& image_files() const override { return image_files_; }
+    size_t memory_bytes() const override { return sizeof *this; }
+    uint64_t file_bytes() const override { return 0; }
+    Status Verify() const override { return damage_; }
+    Result<std::unique_ptr<LayerCursor>> NewCursor() const override { return damage_; }
+
+    Result<SearchStep> SearchPage(const PageKey&, Lsn, PageHistory*) const override {
+        return damage_;
+    }
+    Result<SearchStep> SearchSize(const RelForkKey&, Lsn,
+                                  std::optional<BlockNumber>*) const override {
+        return damage_;
+    }
+    Result<SearchStep> SearchBlob(const std::string&, Lsn,
+                                  std::optional<Timeline::VersionedBlob>*) const override {
+        return damage_;
+    }
+    Result<SearchStep> SearchDatabase(const DatabaseKey&, Lsn, bool*) const override {
+        return damage_;
+    }
+    Status VisitCuts(
+        Lsn, const std::function<void(const DatabaseKey&, const DatabaseCut&)>&) const override {
+        return damage_;
+    }
+    Status VisitRelations(
+        const DatabaseKey*, Lsn,
+        const std::function<void(const RelForkKey&, std::optional<BlockNumber>)>&) const override {
+        return damage_;
+    }
+    Status VisitDatabases(Lsn,
+                          const std::function<void(const DatabaseKey&, bool)>&) const override {
+        return damage_;
+    }
+    Status VisitBlobs(std::string_view, Lsn,
+                      const std::function<void(const std::string&, Lsn, const std::string*)>&)
+        const override {
+        return damage_;
+    }
+    Status VisitSlruPages(SlruKind, Lsn,
+                          const std::function<void(BlockNumber, bool)>&) const override {
+        return damage_;
+    }
+
+  private:
+    const Status damage_;
+    const std::vector<uint64_t> image_files_;
+};
 
 }  // namespace
 
-Result<std::shared_ptr<const DeltaLayerFile>> DeltaLayerFile::Open(const std::string& path,
-                                                                   const TimelineId& timeline,
-                                                                   const WalStorage* wal) {
-    ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY));
-    auto layer = std::make_shared<DeltaLayerFileImpl>(path, std::move(fd), timeline, wal);
-    ZENITH_RETURN_IF_ERROR(layer->Load());
-    return std::shared_ptr<const DeltaLayerFile>(std::move(layer));
+DeltaLayerFile::~DeltaLayerFile() {
+    if (remove_.load() && !path_.empty()) {
+        unlink(path_.c_str());
+    }
 }
 
-Result<std::vector<std::shared_ptr<const DeltaLayerFile>>> OpenDeltaLayers(
-    const std::string& directory, const TimelineId& timeline, Lsn timeline_start,
-    const WalStorage* wal) {
-    std::vector<std::shared_ptr<const DeltaLayerFile>> layers;
-    if (!FileExists(directory)) {
-        return layers;
-    }
-    ZENITH_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory));
-    std::sort(names.begin(), names.end());
-    Lsn expected = timeline_start;
-    for (const std::string& name : names) {
-        const std::string path = directory + "/" + name;
-        if (name.ends_with(".tmp")) {
-            ZENITH_RETURN_IF_ERROR(RemoveFile(path));
-            continue;
-        }
-        Lsn start;
-        Lsn end;
-        if (!ParseFileName(name, &start, &end)) {
-            spdlog::warn("layers: unknown file \"{}\"", path);
-            continue;
-        }
-        ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<const DeltaLayerFile> layer,
-                                DeltaLayerFile::Open(path, timeline, wal));
-        if (layer->start() != start || layer->end() != end) {
-            return Status::Corruption("delta layer file \"" + path + "\", offset 40: it is from " +
-                                      layer->start().ToString() + " to " +
-                                      layer->end().ToString() + ", not what its name says");
-        }
-        if (start != expected) {
-            return Status::Corruption(
-                "delta layer file \"" + path + "\" of timeline " + timeline.ToString() +
-                " starts at " + start.ToString() + " instead of " + expected.ToString() +
-                (start < expected ? ": layers overlap" : ": a layer is missing"));
-        }
-        expected = end;
-        layers.push_back(std::move(layer));
-    }
-    return layers;
+std::shared_ptr<const DeltaLayerFile> DeltaLayerFile::Damaged(const LayerManifest::Entry& entry,
+                                                              Status damage) {
+    return std::make_shared<DamagedLayerFile>(entry, std::move(damage));
+}
+
+Result<std::shared_ptr<const DeltaLayerFile>> DeltaLayerFile::Open(
+    const std::string& directory, const TimelineId& timeline, const LayerManifest::Entry& entry,
+    const WalStorage* wal, const std::shared_ptr<ImageFiles>& images) {
+    ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<const DeltaLayerBlocks> blocks,
+                            DeltaLayerBlocks::Open(directory + "/" + DeltaLayerFileName(entry),
+                                                   timeline, entry));
+    auto layer = std::make_shared<DeltaLayerFileImpl>(std::move(blocks), entry, wal);
+    ZENITH_RETURN_IF_ERROR(layer->Load(images.get()));
+    return std::shared_ptr<const DeltaLayerFile>(std::move(layer));
 }
 
 }  // namespace zenith

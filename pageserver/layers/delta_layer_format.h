@@ -14,7 +14,7 @@
 namespace zenith {
 
 inline constexpr char kDeltaLayerMagic[9] = "ZNTHDLTA";
-inline constexpr uint32_t kDeltaLayerVersion = 1;
+inline constexpr uint32_t kDeltaLayerVersion = 2;
 inline constexpr size_t kDeltaLayerHeaderSize = 128;
 inline constexpr size_t kDeltaLayerHeaderChecksumOffset = kDeltaLayerHeaderSize - 4;
 inline constexpr size_t kDeltaLayerBlockSize = 8192;  // where a block ends
@@ -35,6 +35,8 @@ inline constexpr size_t kDeltaBlockKindCount = 6;
 inline constexpr uint64_t kDeltaPageWhatBits = 3;
 inline constexpr uint64_t kDeltaPageTombstone = 4;
 inline constexpr uint64_t kDeltaPageImage = 5;
+inline uint64_t DeltaPageWhat(uint64_t number) { return number & ((1u << kDeltaPageWhatBits) - 1); }
+inline uint64_t DeltaPageExtent(uint64_t number) { return number >> kDeltaPageWhatBits; }
 
 inline constexpr size_t kDatabaseKeySize = 8;
 inline constexpr size_t kRelationKeySize = 13;
@@ -53,6 +55,7 @@ inline void AppendKeyNumber(std::string* out, uint32_t value) {
                            static_cast<char>(value >> 8), static_cast<char>(value)};
     out->append(bytes, sizeof bytes);
 }
+// Requires: offset + 4 bytes.
 inline uint32_t KeyNumber(std::string_view key, size_t offset) {
     uint32_t value = 0;
     for (size_t i = 0; i < 4; i++) {
@@ -86,5 +89,35 @@ inline RelForkKey DecodeRelationKey(std::string_view key) {
     return {{KeyNumber(key, 0), KeyNumber(key, 4), KeyNumber(key, 8)},
             static_cast<Fork>(static_cast<uint8_t>(key[12]))};
 }
+
+// An SLRU page has tablespace 0, which no relation has.
+inline PageKey DecodePageKey(std::string_view key) {
+    const RelForkKey rel = DecodeRelationKey(key);
+    return PageKey{rel.node, rel.fork, rel.node.spc == 0, KeyNumber(key, kRelationKeySize)};
+}
+
+// The key of a page, and of its relation, without an allocation.
+class EncodedPageKey {
+  public:
+    explicit EncodedPageKey(const PageKey& page) {
+        size_t at = 0;
+        for (uint32_t number : {page.node.spc, page.node.db, page.node.rel}) {
+            Put(at, number);
+            at += 4;
+        }
+        bytes_[at] = static_cast<char>(page.fork);
+        Put(at + 1, page.block);
+    }
+    std::string_view page() const { return {bytes_, sizeof bytes_}; }
+    std::string_view relation() const { return {bytes_, kRelationKeySize}; }
+
+  private:
+    void Put(size_t at, uint32_t value) {
+        for (int i = 0; i < 4; i++) {
+            bytes_[at + static_cast<size_t>(i)] = static_cast<char>(value >> (24 - 8 * i));
+        }
+    }
+    char bytes_[kPageKeySize];
+};
 
 }  // namespace zenith

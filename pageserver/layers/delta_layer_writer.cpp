@@ -1,86 +1,80 @@
-// The writer of delta layer files: one pass over a layer in memory, in the order of the file.
+// The writer of delta layer files: one pass, in the order of the file.
+#include "pageserver/layers/delta_layer_writer.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cassert>
 #include <cerrno>
 #include <cstdio>
+#include <span>
 #include <utility>
 
 #include "common/base/byte_writer.h"
 #include "common/base/crc32c.h"
 #include "common/base/posix_file.h"
-#include "pageserver/layers/delta_layer_file.h"
-#include "pageserver/layers/delta_layer_format.h"
 #include "pageserver/layers/in_memory_layer.h"
-#include "pageserver/layers/layer_sink.h"
 
 namespace zenith {
 
 namespace {
 
 constexpr size_t kWriteSize = 1024 * 1024;
+constexpr char kTemporary[] = ".tmp";
 
 std::span<const std::byte> BytesOf(const std::string& text) {
     return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-class DeltaLayerWriter final : public LayerSink {
-  public:
-    DeltaLayerWriter(std::string path, int fd, const TimelineId& timeline, Lsn start, Lsn end)
-        : path_(std::move(path)), fd_(fd), timeline_(timeline), start_(start), end_(end) {}
+}  // namespace
 
-    Status Cut(const DatabaseKey& db, const DatabaseCut& cut) override;
-    Status Database(const DatabaseKey& db, Lsn lsn, bool exists) override;
-    Status Size(const RelForkKey& rel, Lsn lsn, std::optional<BlockNumber> blocks) override;
-    Status Floor(const RelForkKey& rel, Lsn lsn, BlockNumber blocks) override;
-    Status Blob(const std::string& key, Lsn lsn, const std::string* value) override;
-    Status Record(const PageKey& key, Lsn start, Lsn end, uint8_t ref_flags) override;
-    Status Image(const PageKey& key, Lsn end, ConstPageSpan image) override;
-    Status Tombstone(const PageKey& key, Lsn end) override;
+DeltaLayerWriter::DeltaLayerWriter(NewLayer layer)
+    : layer_(std::move(layer)),
+      path_(layer_.directory + "/" + DeltaLayerFileName(layer_.entry)) {}
 
-    // The rest of the file, and the fsync.
-    Status Finish();
+DeltaLayerWriter::~DeltaLayerWriter() {
+    if (finished_) {
+        return;
+    }
+    if (fd_.valid()) {
+        unlink((path_ + kTemporary).c_str());
+    }
+    if (images_finished_) {
+        unlink((layer_.directory + "/" + ImageFileName(layer_.entry.number)).c_str());
+    }
+}
 
-  private:
-    // Makes entry_body_ the next entry of `kind` and `key`.
-    Status Add(DeltaBlockKind kind, const std::string& key, Lsn lsn);
-    void EndGroup();
-    Status EndBlock();
-    Status Write(std::string_view bytes);
-    Status WritePending();
+Status DeltaLayerWriter::Open() {
+    if (!fd_.valid()) {
+        ZENITH_ASSIGN_OR_RETURN(
+            fd_, OpenFile(path_ + kTemporary, O_WRONLY | O_CREAT | O_TRUNC));
+    }
+    return Status::Ok();
+}
 
-    const std::string path_;
-    const int fd_;
-    const TimelineId timeline_;
-    const Lsn start_;
-    const Lsn end_;
-
-    std::string entry_body_;  // of the entry being added
-    DeltaBlockKind kind_ = DeltaBlockKind::kCuts;
-    // The group being made.
-    std::string key_;
-    std::string entries_;
-    uint64_t count_ = 0;
-    Lsn last_lsn_;
-    // The block being made, and the key of the last group in it.
-    std::string block_;
-    std::string last_key_in_block_;
-    std::string first_key_;
-    Lsn first_lsn_;
-
-    std::vector<ConstPageSpan> images_;
-    std::string index_;
-    uint64_t blocks_ = 0;
-    std::string pending_;  // not written yet
-    uint64_t offset_ = kDeltaLayerHeaderSize;  // where pending_ goes
-};
+Result<ImageFileWriter*> DeltaLayerWriter::Images() {
+    if (images_ == nullptr) {
+        ZENITH_ASSIGN_OR_RETURN(images_,
+                                ImageFileWriter::Create(layer_.directory, layer_.timeline,
+                                                        layer_.entry.number));
+    }
+    return images_.get();
+}
 
 Status DeltaLayerWriter::Add(DeltaBlockKind kind, const std::string& key, Lsn lsn) {
-    if (lsn < start_ || lsn > end_) {
-        return Status::Internal("a layer from " + start_.ToString() + " to " + end_.ToString() +
-                                " has something at " + lsn.ToString());
+    ZENITH_RETURN_IF_ERROR(Open());
+    const LayerManifest::Entry& range = layer_.entry;
+    if (lsn < range.start || lsn > range.end) {
+        return Status::Internal("a layer from " + range.start.ToString() + " to " +
+                                range.end.ToString() + " has something at " + lsn.ToString());
+    }
+    const bool same_key = kind == kind_ && key == key_ && any_;
+    if (any_ && (kind < kind_ || (kind == kind_ && key < key_) || (same_key && lsn < last_lsn_))) {
+        return Status::Internal("layer file \"" + path_ + "\" is written out of order");
+    }
+    any_ = true;
+    if (!same_key && (kind == DeltaBlockKind::kPages || kind == DeltaBlockKind::kFloors)) {
+        filter_.Add(PageFilterHash(key));
     }
     if (kind != kind_) {
         EndGroup();
@@ -96,17 +90,16 @@ Status DeltaLayerWriter::Add(DeltaBlockKind kind, const std::string& key, Lsn ls
     }
     if (count_ == 0) {
         key_ = key;
-        last_lsn_ = start_;
+        previous_lsn_ = range.start;
         if (block_.empty()) {
             first_key_ = key;
             first_lsn_ = lsn;
         }
     }
-    assert(lsn >= last_lsn_);
-    AppendVarint(&entries_, lsn - last_lsn_);
+    AppendVarint(&entries_, lsn - previous_lsn_);
     entries_ += entry_body_;
     entry_body_.clear();
-    last_lsn_ = lsn;
+    previous_lsn_ = last_lsn_ = lsn;
     count_++;
     return Status::Ok();
 }
@@ -139,7 +132,7 @@ Status DeltaLayerWriter::EndBlock() {
     AppendVarint(&index_, static_cast<uint64_t>(kind_));
     AppendVarint(&index_, first_key_.size());
     index_ += first_key_;
-    AppendVarint(&index_, first_lsn_ - start_);
+    AppendVarint(&index_, first_lsn_ - layer_.entry.start);
     AppendVarint(&index_, block_.size());
     ByteWriter checksum;
     checksum.U32Le(Crc32c(BytesOf(block_)));
@@ -157,7 +150,7 @@ Status DeltaLayerWriter::Write(std::string_view bytes) {
 }
 
 Status DeltaLayerWriter::WritePending() {
-    ZENITH_RETURN_IF_ERROR(WriteAllAt(fd_, path_, offset_, BytesOf(pending_)));
+    ZENITH_RETURN_IF_ERROR(WriteAllAt(fd_.get(), path_ + kTemporary, offset_, BytesOf(pending_)));
     offset_ += pending_.size();
     pending_.clear();
     return Status::Ok();
@@ -197,15 +190,7 @@ Status DeltaLayerWriter::Blob(const std::string& key, Lsn lsn, const std::string
 
 Status DeltaLayerWriter::Record(const PageKey& key, Lsn start, Lsn end, uint8_t ref_flags) {
     AppendVarint(&entry_body_, (end - start) << kDeltaPageWhatBits | ref_flags);
-    return Add(DeltaBlockKind::kPages, EncodeKey(key), end);
-}
-
-Status DeltaLayerWriter::Image(const PageKey& key, Lsn end, ConstPageSpan image) {
-    AppendVarint(&entry_body_, images_.size() << kDeltaPageWhatBits | kDeltaPageImage);
-    ByteWriter checksum;
-    checksum.U32Le(Crc32c(image));
-    entry_body_ += checksum.buffer();
-    images_.push_back(image);
+    oldest_record_ = std::min(oldest_record_, start);
     return Add(DeltaBlockKind::kPages, EncodeKey(key), end);
 }
 
@@ -214,15 +199,39 @@ Status DeltaLayerWriter::Tombstone(const PageKey& key, Lsn end) {
     return Add(DeltaBlockKind::kPages, EncodeKey(key), end);
 }
 
-Status DeltaLayerWriter::Finish() {
+Status DeltaLayerWriter::Image(const PageKey& key, Lsn end, ConstPageSpan image) {
+    ZENITH_ASSIGN_OR_RETURN(ImageFileWriter * images, Images());
+    ZENITH_ASSIGN_OR_RETURN(ImagePlace place, images->Add(key, end, image));
+    return ImageAt(key, end, place);
+}
+
+Status DeltaLayerWriter::ImageFrame(const PageKey& key, Lsn end, std::string_view frame) {
+    ZENITH_ASSIGN_OR_RETURN(ImageFileWriter * images, Images());
+    ZENITH_ASSIGN_OR_RETURN(ImagePlace place, images->AddFrame(frame));
+    return ImageAt(key, end, place);
+}
+
+Status DeltaLayerWriter::ImageAt(const PageKey& key, Lsn end, const ImagePlace& place) {
+    auto [file, is_new] = image_files_.try_emplace(place.file, image_files_.size());
+    if (is_new) {
+        AppendVarint(&image_table_, place.file);
+    }
+    AppendVarint(&entry_body_, file->second << kDeltaPageWhatBits | kDeltaPageImage);
+    AppendVarint(&entry_body_, place.offset);
+    AppendVarint(&entry_body_, place.length);
+    return Add(DeltaBlockKind::kPages, EncodeKey(key), end);
+}
+
+Result<WrittenLayer> DeltaLayerWriter::Finish() {
+    ZENITH_RETURN_IF_ERROR(Open());
     EndGroup();
     ZENITH_RETURN_IF_ERROR(EndBlock());
-    for (ConstPageSpan image : images_) {
-        ZENITH_RETURN_IF_ERROR(
-            Write({reinterpret_cast<const char*>(image.data()), image.size()}));
-    }
+    const std::string filter = filter_.Finish();
+    const uint64_t filter_offset = offset_ + pending_.size();
+    ZENITH_RETURN_IF_ERROR(Write(filter));
+    const std::string index = image_table_ + index_;
     const uint64_t index_offset = offset_ + pending_.size();
-    ZENITH_RETURN_IF_ERROR(Write(index_));
+    ZENITH_RETURN_IF_ERROR(Write(index));
     ZENITH_RETURN_IF_ERROR(WritePending());
 
     ByteWriter header;
@@ -230,51 +239,57 @@ Status DeltaLayerWriter::Finish() {
     header.U32Le(kDeltaLayerVersion);
     header.U32Le(kPageSize);
     header.U64Le(offset_);
-    header.Bytes(std::as_bytes(std::span(timeline_.bytes)));
-    header.U64Le(start_.value);
-    header.U64Le(end_.value);
-    header.U64Le(blocks_);
-    header.U64Le(images_.size());
-    header.U64Le(index_offset);
-    header.U32Le(Crc32c(BytesOf(index_)));
+    header.Bytes(std::as_bytes(std::span(layer_.timeline.bytes)));
+    header.U64Le(layer_.entry.start.value);
+    header.U64Le(layer_.entry.end.value);
+    header.U32Le(static_cast<uint32_t>(layer_.entry.number));
     header.U32Le(kDeltaBlockKindCount);
+    header.U64Le(oldest_record_.value);
+    header.U64Le(blocks_);
+    header.U32Le(static_cast<uint32_t>(image_files_.size()));
+    header.U32Le(Crc32c(BytesOf(filter)));
+    header.U64Le(filter_offset);
+    header.U64Le(index_offset);
+    header.U32Le(Crc32c(BytesOf(index)));
     header.Zeros(kDeltaLayerHeaderChecksumOffset - header.size());
     header.U32Le(Crc32c(header.bytes()));
-    ZENITH_RETURN_IF_ERROR(WriteAllAt(fd_, path_, 0, header.bytes()));
-    return FsyncFile(fd_, path_);
-}
+    const std::string temporary = path_ + kTemporary;
+    ZENITH_RETURN_IF_ERROR(WriteAllAt(fd_.get(), temporary, 0, header.bytes()));
+    ZENITH_RETURN_IF_ERROR(FsyncFile(fd_.get(), temporary));
 
-Status WriteTo(const std::string& path, const InMemoryLayer& layer, const TimelineId& timeline,
-               Lsn start, Lsn end) {
-    ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
-    DeltaLayerWriter writer(path, fd.get(), timeline, start, end);
-    ZENITH_RETURN_IF_ERROR(layer.Export(&writer));
-    return writer.Finish();
-}
-
-}  // namespace
-
-std::string DeltaLayerFileName(Lsn start, Lsn end) {
-    char name[48];
-    std::snprintf(name, sizeof name, "%016llx-%016llx.delta",
-                  static_cast<unsigned long long>(start.value),
-                  static_cast<unsigned long long>(end.value));
-    return name;
-}
-
-Status WriteDeltaLayerFile(const InMemoryLayer& layer, const TimelineId& timeline, Lsn start,
-                           Lsn end, const std::string& path) {
-    const std::string temporary = path + ".tmp";
-    Status status = WriteTo(temporary, layer, timeline, start, end);
-    if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
-        status = ErrnoStatus("rename file", temporary, errno);
+    WrittenLayer written;
+    if (images_ != nullptr) {
+        ZENITH_RETURN_IF_ERROR(images_->Finish());
+        images_finished_ = true;
+        written.image_bytes = images_->bytes();
+        written.images = images_->images();
     }
-    if (!status.ok()) {
-        unlink(temporary.c_str());
+    if (rename(temporary.c_str(), path_.c_str()) != 0) {
+        return ErrnoStatus("rename file", temporary, errno);
+    }
+    finished_ = true;
+    if (Status status = FsyncDirectory(layer_.directory); !status.ok()) {
+        RemoveWritten(layer_);
         return status;
     }
-    size_t slash = path.rfind('/');
-    return FsyncDirectory(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+    written.entry = layer_.entry;
+    written.file_bytes = offset_;
+    written.oldest_record = oldest_record_;
+    for (const auto& [number, place] : image_files_) {
+        written.image_files.push_back(number);
+    }
+    return written;
+}
+
+void RemoveWritten(const NewLayer& layer) {
+    unlink((layer.directory + "/" + DeltaLayerFileName(layer.entry)).c_str());
+    unlink((layer.directory + "/" + ImageFileName(layer.entry.number)).c_str());
+}
+
+Result<WrittenLayer> WriteDeltaLayerFile(const InMemoryLayer& memory, const NewLayer& layer) {
+    DeltaLayerWriter writer(layer);
+    ZENITH_RETURN_IF_ERROR(memory.Export(&writer));
+    return writer.Finish();
 }
 
 }  // namespace zenith

@@ -1,7 +1,7 @@
 // DeltaLayerWriter: writes a delta layer file, and the image file for the images that come with it,
 // in one pass. Both have the same number. Format: layer_file_format.md.
 //
-// Memory   the block being made, the index, 1.25 bytes for each page (see page_filter.h).
+// Memory   the block being made, the index, 8 bytes for each page (see page_filter.h).
 // Threads  one thread.
 #pragma once
 
@@ -83,6 +83,7 @@ class DeltaLayerWriter final : public LayerSink {
     const std::string path_;
     UniqueFd fd_;
     bool finished_ = false;
+    bool images_finished_ = false;
     std::unique_ptr<ImageFileWriter> images_;
     Lsn oldest_record_ = kMaxLsn;
     // Image file -> its place in the file's table, in the order of their first use.
@@ -90,12 +91,15 @@ class DeltaLayerWriter final : public LayerSink {
     std::string image_table_;
 
     std::string entry_body_;  // of the entry being added
+    // What was added last.
+    bool any_ = false;
     DeltaBlockKind kind_ = DeltaBlockKind::kCuts;
-    // The group being made.
     std::string key_;
+    Lsn last_lsn_;
+    // The group being made, of key_.
     std::string entries_;
     uint64_t count_ = 0;
-    Lsn last_lsn_;
+    Lsn previous_lsn_;
     // The block being made, and the key of the last group in it.
     std::string block_;
     std::string last_key_in_block_;
@@ -108,6 +112,9 @@ class DeltaLayerWriter final : public LayerSink {
     std::string pending_;  // not written yet
     uint64_t offset_ = kDeltaLayerHeaderSize;  // where pending_ goes
 };
+
+// Removes the files of a layer that was written and is not to count after all.
+void RemoveWritten(const NewLayer& layer);
 
 // Writes all of `memory`. Requires: nobody writes to it.
 Result<WrittenLayer> WriteDeltaLayerFile(const InMemoryLayer& memory, const NewLayer& layer);

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "common/base/ids.h"
 #include "common/base/lsn.h"
@@ -21,6 +22,14 @@
 #include "common/pgformat/relation_key.h"
 
 namespace zenith {
+
+inline constexpr char kImageFileMagic[9] = "ZNTHIMGS";
+inline constexpr uint32_t kImageFileVersion = 1;
+inline constexpr size_t kImageFileHeaderSize = 64;
+inline constexpr size_t kImageFileTrailerSize = 24;
+inline constexpr size_t kImageFrameHead = 33;  // before the compressed page
+inline constexpr size_t kMinImageFrame = kImageFrameHead + 1;
+inline constexpr size_t kMaxImageFrame = kImageFrameHead + kPageSize + 512;
 
 // Where an image is: a frame of `length` bytes at `offset` of image file `file`.
 struct ImagePlace {
@@ -59,9 +68,11 @@ class ImageFile {
   private:
     Status Corrupt(uint64_t offset, const std::string& what) const;
     Result<int> Opened() const;
-    Status CheckFrame(const std::string& frame, uint64_t offset, const PageKey& key,
-                      Lsn lsn) const;
-    Result<PageBuffer> Unpack(const std::string& frame, uint64_t offset) const;
+    // Header and trailer.
+    Status CheckEnds(int fd, uint64_t size) const;
+    // Requires: kMinImageFrame bytes.
+    Status CheckFrame(std::string_view frame, uint64_t offset) const;
+    Result<PageBuffer> Unpack(std::string_view frame, uint64_t offset) const;
 
     const std::string path_;
     const TimelineId timeline_;

@@ -11,6 +11,7 @@
 // Threads    one thread for a call; the inputs may be read meanwhile.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -63,9 +64,10 @@ struct RewrittenLayer {
 
 // `inputs` are oldest first without gaps and begin where the new layer does; the new layer ends
 // where the last one ends, or, with retention, before: what is later is left out then.
-// Nothing is left behind after a failure.
+// Nothing is left behind after a failure. `cancel`, which may be null, is looked at now and then:
+// kUnavailable when it is set.
 Result<RewrittenLayer> RewriteLayers(
     const std::vector<std::shared_ptr<const DeltaLayerFile>>& inputs, const NewLayer& layer,
-    const RewriteRetention* retention);
+    const RewriteRetention* retention, const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace zenith

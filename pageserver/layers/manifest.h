@@ -35,7 +35,7 @@ struct LayerManifest {
     uint64_t next_file = 1;
     // From here on every LSN can be read; before it, `points` can.
     Lsn readable_from;
-    std::vector<Lsn> points;  // ascending, all below readable_from
+    std::vector<Lsn> points;  // ascending
     // The timeline has ended: nothing after this LSN is left, nothing is written any more.
     std::optional<Lsn> ends_at;
     std::vector<Entry> layers;  // oldest first, each begins where the one before it ends
