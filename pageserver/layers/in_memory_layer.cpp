@@ -28,6 +28,24 @@ void PutVersion(std::vector<Version>* versions, Version version) {
     }
 }
 
+// Memory of a container that grew, in bytes; it never shrinks.
+template <typename Container, typename Change>
+size_t Growth(const Container& container, Change&& change) {
+    const size_t before = container.memory_bytes();
+    change();
+    return container.memory_bytes() - before;
+}
+template <typename Element, typename Change>
+size_t Growth(const std::vector<Element>& vector, Change&& change) {
+    const size_t before = vector.capacity();
+    change();
+    return (vector.capacity() - before) * sizeof(Element);
+}
+
+// Nodes of the standard containers: links, hash, and what the allocator adds.
+constexpr size_t kHashNodeBytes = 4 * sizeof(void*);
+constexpr size_t kTreeNodeBytes = 6 * sizeof(void*);
+
 // "Since the cut" includes what the cutting record itself put.
 bool IsCutOff(Lsn lsn, const DatabaseCut* cut) {
     return cut != nullptr && lsn < cut->lsn;
@@ -70,13 +88,15 @@ bool InMemoryLayer::CollectVersions(std::span<const PageVersion> versions, Lsn l
             return true;
         }
         if (version.is_image()) {
-            history->base = *images_[version.image_index()];
+            if (!history->skip_base) {
+                history->base = *images_[version.image_index()];
+            }
             history->base_lsn = version.end();
             return true;
         }
         history->records.push_back(
             RecordRef{wal_, version.start(), version.end(), version.ref_flags(), db});
-        if ((version.ref_flags() & kRefWillInit) != 0) {
+        if ((version.ref_flags() & kRefWillInit) != 0 || version.end() == history->known) {
             return true;
         }
     }
@@ -250,13 +270,42 @@ Status InMemoryLayer::VisitSlruPages(SlruKind kind, Lsn at,
 
 // ---- writing ------------------------------------------------------------------------------------
 
+InMemoryLayer::~InMemoryLayer() {
+    if (charged_bytes_ > 0) {
+        memory_->used_bytes -= charged_bytes_;
+        memory_->layers--;
+    }
+}
+
+void InMemoryLayer::ChargeMemory() {
+    if (memory_ == nullptr || bytes_ == charged_bytes_) {
+        return;
+    }
+    if (charged_bytes_ == 0) {
+        memory_->layers++;
+    }
+    memory_->used_bytes += bytes_ - charged_bytes_;
+    charged_bytes_ = bytes_;
+}
+
+InMemoryLayer::DatabaseHistory& InMemoryLayer::DatabaseForWriting(const DatabaseKey& db) {
+    auto [it, is_new] = databases_.try_emplace(db);
+    if (is_new) {
+        bytes_ += kHashNodeBytes + sizeof *it;
+    }
+    return it->second;
+}
+
 InMemoryLayer::RelationHistory& InMemoryLayer::RelationForWriting(const RelForkKey& rel) {
     if (last_written_ != nullptr && last_written_key_ == rel) {
         return *last_written_;
     }
     auto [it, is_new] = relations_.try_emplace(rel);
-    if (is_new && rel.node.db != 0) {
-        it->second.database = &databases_[{rel.node.spc, rel.node.db}];
+    if (is_new) {
+        bytes_ += kHashNodeBytes + sizeof *it;
+        if (rel.node.db != 0) {
+            it->second.database = &DatabaseForWriting({rel.node.spc, rel.node.db});
+        }
     }
     last_written_key_ = rel;
     last_written_ = &it->second;
@@ -279,24 +328,32 @@ void InMemoryLayer::RememberSize(const RelForkKey& rel, std::optional<BlockNumbe
 
 void InMemoryLayer::SetSize(const RelForkKey& rel, Lsn lsn, std::optional<BlockNumber> blocks) {
     RememberSize(rel, blocks);
-    PutVersion(&RelationForWriting(rel).sizes,
-               SizeVersion{lsn, blocks.value_or(0), blocks.has_value()});
+    std::vector<SizeVersion>& sizes = RelationForWriting(rel).sizes;
+    bytes_ += Growth(sizes, [&] {
+        PutVersion(&sizes, SizeVersion{lsn, blocks.value_or(0), blocks.has_value()});
+    });
 }
 
 void InMemoryLayer::AddFloor(const RelForkKey& rel, Lsn lsn, BlockNumber blocks) {
-    RelationForWriting(rel).floors.Add(lsn, blocks);
+    FloorIndex& floors = RelationForWriting(rel).floors;
+    bytes_ += Growth(floors, [&] { floors.Add(lsn, blocks); });
 }
 
 void InMemoryLayer::AddVersion(const PageKey& key, PageVersion version) {
     if (!key.is_slru) {
-        RelationForWriting(key.relation()).pages.Append(key.block, version);
+        BlockMap& pages = RelationForWriting(key.relation()).pages;
+        bytes_ += Growth(pages, [&] { pages.Append(key.block, version); });
         return;
     }
     size_t index = static_cast<size_t>(key.slru_kind()) - static_cast<size_t>(SlruKind::kXact);
     assert(index < slru_.size());
-    std::vector<PageVersion>& versions = slru_[index][key.block];
+    auto [it, is_new] = slru_[index].try_emplace(key.block);
+    std::vector<PageVersion>& versions = it->second;
+    if (is_new) {
+        bytes_ += kTreeNodeBytes + sizeof *it;
+    }
     if (versions.empty() || versions.back() != version) {
-        versions.push_back(version);
+        bytes_ += Growth(versions, [&] { versions.push_back(version); });
     }
 }
 
@@ -309,6 +366,7 @@ void InMemoryLayer::AddImage(const PageKey& key, Lsn end, ConstPageSpan image) {
     std::copy(image.begin(), image.end(), copy->begin());
     AddVersion(key, PageVersion::Image(end, images_.size()));
     images_.push_back(std::move(copy));
+    bytes_ += sizeof(PageBuffer) + sizeof images_[0];
 }
 
 void InMemoryLayer::AddTombstone(const PageKey& key, Lsn end) {
@@ -316,44 +374,34 @@ void InMemoryLayer::AddTombstone(const PageKey& key, Lsn end) {
 }
 
 void InMemoryLayer::CutDatabase(const DatabaseKey& db, const DatabaseCut& cut) {
-    DatabaseHistory& history = databases_[db];
+    DatabaseHistory& history = DatabaseForWriting(db);
     assert(history.cuts.empty() || history.cuts.back().lsn <= cut.lsn);
-    history.cuts.push_back(cut);
+    bytes_ += Growth(history.cuts, [&] { history.cuts.push_back(cut); });
 }
 
 void InMemoryLayer::SetDatabaseExists(const DatabaseKey& db, Lsn lsn, bool exists) {
-    DatabaseHistory& history = databases_[db];
-    PutVersion(&history.existence, ExistenceVersion{lsn, exists});
+    DatabaseHistory& history = DatabaseForWriting(db);
+    bytes_ += Growth(history.existence,
+                     [&] { PutVersion(&history.existence, ExistenceVersion{lsn, exists}); });
     history.tip_exists = exists;
 }
 
 std::optional<bool> InMemoryLayer::GetTipDatabaseExists(const DatabaseKey& db) {
-    return databases_[db].tip_exists;
+    return DatabaseForWriting(db).tip_exists;
 }
 
 void InMemoryLayer::RememberDatabaseExists(const DatabaseKey& db, bool exists) {
-    databases_[db].tip_exists = exists;
+    DatabaseForWriting(db).tip_exists = exists;
 }
 
 void InMemoryLayer::SetBlob(const std::string& key, Lsn lsn, std::optional<std::string> value) {
-    blob_bytes_ += sizeof(BlobVersion) + (value ? value->size() : 0);
-    PutVersion(&blobs_[key], BlobVersion{lsn, std::move(value)});
-}
-
-size_t InMemoryLayer::memory_bytes() const {
-    size_t bytes = blob_bytes_ + images_.size() * sizeof(PageBuffer);
-    for (const auto& [rel, relation] : relations_) {
-        bytes += sizeof(rel) + sizeof(relation) + 2 * sizeof(void*) +
-                 relation.pages.memory_bytes() + relation.floors.memory_bytes() +
-                 relation.sizes.capacity() * sizeof(SizeVersion);
+    auto [it, is_new] = blobs_.try_emplace(key);
+    if (is_new) {
+        bytes_ += kTreeNodeBytes + sizeof *it + key.size();
     }
-    for (const SlruPages& pages : slru_) {
-        for (const auto& [block, versions] : pages) {
-            bytes +=
-                6 * sizeof(void*) + sizeof(versions) + versions.capacity() * sizeof(PageVersion);
-        }
-    }
-    return bytes;
+    bytes_ += value ? value->size() : 0;
+    std::vector<BlobVersion>& versions = it->second;
+    bytes_ += Growth(versions, [&] { PutVersion(&versions, BlobVersion{lsn, std::move(value)}); });
 }
 
 }  // namespace zenith

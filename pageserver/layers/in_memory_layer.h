@@ -18,6 +18,7 @@
 
 #include "pageserver/layers/floor_index.h"
 #include "pageserver/layers/layer.h"
+#include "pageserver/layers/layer_memory.h"
 #include "pageserver/layers/page_versions.h"
 
 namespace zenith {
@@ -26,8 +27,13 @@ class LayerSink;
 
 class InMemoryLayer final : public Layer {
   public:
-    // `wal` holds the records that are put here; it is only passed on to readers.
-    explicit InMemoryLayer(const WalStorage* wal) : wal_(wal) {}
+    // `wal` holds the records that are put here; it is only passed on to readers. `memory` may be
+    // null.
+    explicit InMemoryLayer(const WalStorage* wal, LayerMemory* memory = nullptr)
+        : wal_(wal), memory_(memory) {}
+    ~InMemoryLayer() override;
+    InMemoryLayer(const InMemoryLayer&) = delete;
+    InMemoryLayer& operator=(const InMemoryLayer&) = delete;
 
     // ---- reading: see Layer -------------------------------------------------------------------
     Result<SearchStep> SearchPage(const PageKey& key, Lsn at, PageHistory* history) const override;
@@ -82,8 +88,10 @@ class InMemoryLayer final : public Layer {
     // time.
     Status Export(LayerSink* sink) const;
 
-    // What the index takes, for deciding when to move it into a file. Walks all relations.
-    size_t memory_bytes() const;
+    // What the index takes, for deciding when to move it into a file.
+    size_t memory_bytes() const { return bytes_; }
+    // Charges what has come since the last call to the common memory.
+    void ChargeMemory();
 
   private:
     struct SizeVersion {
@@ -128,7 +136,12 @@ class InMemoryLayer final : public Layer {
                       LayerSink* sink) const;
     static const SizeVersion* NewestSize(const RelationHistory& relation, Lsn at);
 
-    const WalStorage* wal_;
+    DatabaseHistory& DatabaseForWriting(const DatabaseKey& db);
+
+    const WalStorage* const wal_;
+    LayerMemory* const memory_;
+    size_t charged_bytes_ = 0;
+    size_t bytes_ = 0;
     std::unordered_map<RelForkKey, RelationHistory> relations_;
     std::unordered_map<DatabaseKey, DatabaseHistory> databases_;
     std::map<std::string, std::vector<BlobVersion>, std::less<>> blobs_;
@@ -137,7 +150,6 @@ class InMemoryLayer final : public Layer {
     // The relation written last; elements of relations_ do not move.
     RelForkKey last_written_key_;
     RelationHistory* last_written_ = nullptr;
-    size_t blob_bytes_ = 0;
 };
 
 }  // namespace zenith

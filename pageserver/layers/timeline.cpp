@@ -55,18 +55,44 @@ TimelineImpl::TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timelin
                                           : start_lsn),
       layer_directory_(std::move(layers.directory)),
       options_(layers.options),
-      open_(std::make_shared<InMemoryLayer>(wal_.get())),
-      open_start_(layers.files.empty() ? start_lsn : layers.files.back()->end()),
-      next_memory_check_(open_start_) {
+      own_worker_(options_.worker == nullptr ? std::make_unique<LayerWorker>() : nullptr),
+      worker_(own_worker_ != nullptr ? own_worker_.get() : options_.worker),
+      images_(layers.opened.images != nullptr
+                  ? layers.opened.images
+                  : std::make_shared<ImageFiles>(layer_directory_, id)),
+      remover_(std::make_shared<LayerRemover>(worker_, wal_.get(), id)),
+      open_(std::make_shared<InMemoryLayer>(wal_.get(), options_.memory)),
+      manifest_(std::move(layers.opened.manifest)),
+      next_file_(manifest_.next_file),
+      open_start_(layers.opened.files.empty() ? start_lsn : layers.opened.files.back()->end()) {
+    manifest_.readable_from = std::max(manifest_.readable_from, start_lsn);
     record_start_ = record_end_ = open_start_;
     last_record_end_.store(open_start_.value);
-    auto older = std::make_shared<OlderLayers>();
-    for (auto file = layers.files.rbegin(); file != layers.files.rend(); ++file) {
-        older->push_back({(*file)->start(), *file});
+    auto generation = std::make_shared<LayerGeneration>();
+    generation->open = open_;
+    for (auto file = layers.opened.files.rbegin(); file != layers.opened.files.rend(); ++file) {
+        generation->older.push_back({(*file)->start(), *file, *file});
     }
-    older_ = std::move(older);
+    generation->readable_from = manifest_.readable_from;
+    generation->points = manifest_.points;
+    generation->ends_at = manifest_.ends_at;
+    generation->epoch = std::make_shared<LayerEpoch>(remover_);
+    generation_ = generation;
     assert((parent_ == nullptr) == (parent_impl_ == nullptr));
     assert(parent_ == nullptr || snapshot_ == nullptr);
+    // What a crash may have kept retention from removing.
+    if (generation->ends_at) {
+        // At once: whoever ingests is to find nothing behind it.
+        ObsoleteFiles rest{{}, {}, Lsn(), generation->ends_at};
+        if (Status status = remover_->RemoveWal(rest); !status.ok()) {
+            failure_ = status.WithContext("timeline " + id_.ToString() + " ends at " +
+                                          generation->ends_at->ToString());
+            failed_.store(true);
+        }
+    }
+    if (generation->readable_from > start_lsn_) {
+        remover_->Remove({{}, {}, OldestWal(*generation), std::nullopt});
+    }
 }
 
 std::shared_ptr<Timeline> MakeTimeline(TimelineId id, Lsn start_lsn,
@@ -97,7 +123,7 @@ Status TimelineImpl::WaitForLsn(Lsn lsn, int timeout_ms) {
     return Status::Ok();
 }
 
-Status TimelineImpl::CheckReadable(Lsn at) const {
+Status TimelineImpl::CheckUsable(Lsn at) const {
     if (failed_.load()) {
         return failure_;
     }
@@ -108,6 +134,28 @@ Status TimelineImpl::CheckReadable(Lsn at) const {
                                 "Choose an LSN from " + oldest_lsn_.ToString() + " on.");
     }
     return Status::Ok();
+}
+
+Status TimelineImpl::CheckRetained(const LayerGeneration& generation, Lsn at) const {
+    // At the branch point a branch says nothing that its parent does not.
+    if ((parent_impl_ != nullptr && at <= start_lsn_) || generation.IsReadable(at)) {
+        return Status::Ok();
+    }
+    return generation.NotReadable(id_, at);
+}
+
+Status TimelineImpl::CheckReadable(Lsn at) const {
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
+    const TimelineImpl* timeline = this;
+    for (; timeline != nullptr; timeline = timeline->parent_impl_) {
+        ZENITH_RETURN_IF_ERROR(timeline->Look(at).status());
+        at = std::min(at, timeline->start_lsn_);
+    }
+    return Status::Ok();
+}
+
+Lsn TimelineImpl::readable_from() const {
+    return Newest()->readable_from;
 }
 
 Status TimelineImpl::CheckParentReaches(Lsn at) const {
@@ -128,24 +176,38 @@ Lsn TimelineImpl::Committed(Lsn at) const {
 
 // ---- layers -------------------------------------------------------------------------------------
 
-TimelineImpl::LayerStack TimelineImpl::Layers() const {
+TimelineImpl::View TimelineImpl::Newest() const {
     ReadLock lock(*this);
-    return {open_, older_};
+    return generation_;
+}
+
+Result<TimelineImpl::View> TimelineImpl::Look(Lsn at) const {
+    View view = Newest();
+    ZENITH_RETURN_IF_ERROR(CheckRetained(*view, at));
+    return view;
+}
+
+Result<TimelineImpl::View> TimelineImpl::LookInParent(Lsn* at) const {
+    ZENITH_RETURN_IF_ERROR(CheckParentReaches(*at));
+    *at = std::min(*at, start_lsn_);
+    return parent_impl_->Look(*at);
 }
 
 template <typename Search>
-Result<SearchStep> TimelineImpl::SearchLayers(Lsn at, Search&& search) const {
+Result<SearchStep> TimelineImpl::SearchLayers(Lsn at, View* view, Search&& search) const {
     SearchStep step;
-    std::shared_ptr<const OlderLayers> older;
     {
         ReadLock lock(*this);
-        ZENITH_ASSIGN_OR_RETURN(step, search(*open_));
-        if (step.next != SearchStep::Next::kOlder) {
-            return step;
+        if (*view == nullptr) {
+            ZENITH_RETURN_IF_ERROR(CheckRetained(*generation_, at));
+            *view = generation_;
         }
-        older = older_;
+        ZENITH_ASSIGN_OR_RETURN(step, search(*(*view)->open));
     }
-    for (const OlderLayer& layer : *older) {
+    if (step.next != SearchStep::Next::kOlder) {
+        return step;
+    }
+    for (const OlderLayer& layer : (*view)->older) {
         if (at < layer.start) {
             continue;
         }
@@ -158,18 +220,17 @@ Result<SearchStep> TimelineImpl::SearchLayers(Lsn at, Search&& search) const {
 }
 
 template <typename Visit>
-Status TimelineImpl::VisitLayer(const LayerStack& layers, size_t number, Visit&& visit) const {
+Status TimelineImpl::VisitLayer(const View& view, size_t number, Visit&& visit) const {
     if (number > 0) {
-        return visit(*(*layers.older)[number - 1].layer);
+        return visit(*view->older[number - 1].layer);
     }
     ReadLock lock(*this);
-    return visit(*layers.open);
+    return visit(*view->open);
 }
 
-Result<TimelineImpl::Cuts> TimelineImpl::CutsOf(const LayerStack& layers, size_t number,
-                                                Lsn at) const {
+Result<TimelineImpl::Cuts> TimelineImpl::CutsOf(const View& view, size_t number, Lsn at) const {
     Cuts cuts;
-    ZENITH_RETURN_IF_ERROR(VisitLayer(layers, number, [&](const Layer& layer) {
+    ZENITH_RETURN_IF_ERROR(VisitLayer(view, number, [&](const Layer& layer) {
         return layer.VisitCuts(at, [&](const DatabaseKey& db, const DatabaseCut& cut) {
             cuts.emplace_back(db, cut);
         });
@@ -179,25 +240,33 @@ Result<TimelineImpl::Cuts> TimelineImpl::CutsOf(const LayerStack& layers, size_t
 
 // ---- searches -----------------------------------------------------------------------------------
 
-Status TimelineImpl::FindPage(PageKey key, Lsn at, PageHistory* history) const {
+Status TimelineImpl::FindPage(PageKey key, Lsn at, View view, PageHistory* history) const {
     const TimelineImpl* timeline = this;
+    size_t pinned = history->records.size();
     for (;;) {
         SearchStep step;
-        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, &view, [&](const Layer& layer) {
             return layer.SearchPage(key, at, history);
         }));
-        if (step.next == SearchStep::Next::kDone) {
-            break;
-        }
         if (step.next == SearchStep::Next::kSource) {
             MoveTo(step.source, &key.node);
             at = step.at;
-        } else if (timeline->parent_impl_ != nullptr) {
+            continue;
+        }
+        if (history->records.size() > pinned) {
+            pinned = history->records.size();
+            history->pins.push_back(std::move(view));
+        }
+        view = nullptr;
+        if (step.next == SearchStep::Next::kDone) {
+            break;
+        }
+        if (timeline->parent_impl_ != nullptr) {
             ZENITH_RETURN_IF_ERROR(timeline->CheckParentReaches(at));
             at = std::min(at, timeline->start_lsn_);
             timeline = timeline->parent_impl_;
         } else {
-            if (timeline->snapshot_ != nullptr) {
+            if (timeline->snapshot_ != nullptr && !history->skip_base) {
                 ZENITH_ASSIGN_OR_RETURN(history->base, timeline->snapshot_->ReadPage(key));
                 history->base_lsn = history->base ? timeline->start_lsn_ : Lsn();
             }
@@ -210,10 +279,11 @@ Status TimelineImpl::FindPage(PageKey key, Lsn at, PageHistory* history) const {
 
 Result<std::optional<BlockNumber>> TimelineImpl::FindSize(RelForkKey rel, Lsn at) const {
     const TimelineImpl* timeline = this;
+    View view;
     for (;;) {
         SearchStep step;
         std::optional<BlockNumber> blocks;
-        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, &view, [&](const Layer& layer) {
             return layer.SearchSize(rel, at, &blocks);
         }));
         if (step.next == SearchStep::Next::kDone) {
@@ -226,6 +296,7 @@ Result<std::optional<BlockNumber>> TimelineImpl::FindSize(RelForkKey rel, Lsn at
             ZENITH_RETURN_IF_ERROR(timeline->CheckParentReaches(at));
             at = std::min(at, timeline->start_lsn_);
             timeline = timeline->parent_impl_;
+            view = nullptr;
         } else {
             return timeline->snapshot_ != nullptr ? timeline->snapshot_->RelationSize(rel)
                                                   : std::nullopt;
@@ -233,21 +304,22 @@ Result<std::optional<BlockNumber>> TimelineImpl::FindSize(RelForkKey rel, Lsn at
     }
 }
 
-Result<std::optional<Timeline::VersionedBlob>> TimelineImpl::FindBlob(std::string key,
-                                                                      Lsn at) const {
+Result<std::optional<Timeline::VersionedBlob>> TimelineImpl::FindBlob(std::string key, Lsn at,
+                                                                      View view) const {
     const TimelineImpl* timeline = this;
     // A blob that came with a copy of its database is as old as the copy.
     std::optional<Lsn> copied_at;
     for (;;) {
         SearchStep step;
         std::optional<VersionedBlob> blob;
-        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, &view, [&](const Layer& layer) {
             return layer.SearchBlob(key, at, &blob);
         }));
         if (step.next == SearchStep::Next::kOlder && timeline->parent_impl_ != nullptr) {
             ZENITH_RETURN_IF_ERROR(timeline->CheckParentReaches(at));
             at = std::min(at, timeline->start_lsn_);
             timeline = timeline->parent_impl_;
+            view = nullptr;
             continue;
         }
         if (step.next == SearchStep::Next::kSource) {
@@ -273,10 +345,11 @@ Result<std::optional<Timeline::VersionedBlob>> TimelineImpl::FindBlob(std::strin
 
 Result<bool> TimelineImpl::FindDatabase(const DatabaseKey& db, Lsn at) const {
     const TimelineImpl* timeline = this;
+    View view;
     for (;;) {
         SearchStep step;
         bool exists = false;
-        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, [&](const Layer& layer) {
+        ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, &view, [&](const Layer& layer) {
             return layer.SearchDatabase(db, at, &exists);
         }));
         if (step.next == SearchStep::Next::kDone) {
@@ -292,19 +365,20 @@ Result<bool> TimelineImpl::FindDatabase(const DatabaseKey& db, Lsn at) const {
         ZENITH_RETURN_IF_ERROR(timeline->CheckParentReaches(at));
         at = std::min(at, timeline->start_lsn_);
         timeline = timeline->parent_impl_;
+        view = nullptr;
     }
 }
 
 // ---- listings -----------------------------------------------------------------------------------
 
-Status TimelineImpl::CollectRelations(const DatabaseKey* only, Lsn at, RelationMap* out) const {
-    const LayerStack layers = Layers();
+Status TimelineImpl::CollectRelations(const View& view, const DatabaseKey* only, Lsn at,
+                                      RelationMap* out) const {
     // From the newest layer down to the oldest one that counts: what is older than the cut of the
     // only database asked for does not.
     std::vector<Cuts> cuts_of;
     bool cut_off = false;
-    for (size_t i = 0; i <= layers.older->size() && !cut_off; i++) {
-        ZENITH_ASSIGN_OR_RETURN(Cuts cuts, CutsOf(layers, i, at));
+    for (size_t i = 0; i <= view->older.size() && !cut_off; i++) {
+        ZENITH_ASSIGN_OR_RETURN(Cuts cuts, CutsOf(view, i, at));
         if (only != nullptr) {
             std::erase_if(cuts, [&](const auto& cut) { return cut.first != *only; });
             cut_off = !cuts.empty();
@@ -314,8 +388,9 @@ Status TimelineImpl::CollectRelations(const DatabaseKey* only, Lsn at, RelationM
     if (cut_off) {
         // Nothing older counts.
     } else if (parent_impl_ != nullptr) {
-        ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
-        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectRelations(only, std::min(at, start_lsn_), out));
+        Lsn parent_at = at;
+        ZENITH_ASSIGN_OR_RETURN(View parent, LookInParent(&parent_at));
+        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectRelations(parent, only, parent_at, out));
     } else if (snapshot_ != nullptr) {
         for (const RelationEntry& entry : snapshot_->relations()) {
             const RelFileNode& node = entry.rel.node;
@@ -329,11 +404,11 @@ Status TimelineImpl::CollectRelations(const DatabaseKey* only, Lsn at, RelationM
             out->erase(db);
             if (cut.source) {
                 RelationMap copied;
-                ZENITH_RETURN_IF_ERROR(CollectRelations(&*cut.source, cut.lsn - 1, &copied));
+                ZENITH_RETURN_IF_ERROR(CollectRelations(view, &*cut.source, cut.lsn - 1, &copied));
                 (*out)[db] = std::move(copied[*cut.source]);
             }
         }
-        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+        ZENITH_RETURN_IF_ERROR(VisitLayer(view, i, [&](const Layer& layer) {
             return layer.VisitRelations(
                 only, at, [&](const RelForkKey& rel, std::optional<BlockNumber> blocks) {
                     DatabaseRelations& relations = (*out)[{rel.node.spc, rel.node.db}];
@@ -348,16 +423,17 @@ Status TimelineImpl::CollectRelations(const DatabaseKey* only, Lsn at, RelationM
     return Status::Ok();
 }
 
-Status TimelineImpl::CollectDatabases(Lsn at, std::set<DatabaseKey>* out) const {
-    const LayerStack layers = Layers();
+Status TimelineImpl::CollectDatabases(const View& view, Lsn at,
+                                      std::set<DatabaseKey>* out) const {
     if (parent_impl_ != nullptr) {
-        ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
-        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectDatabases(std::min(at, start_lsn_), out));
+        Lsn parent_at = at;
+        ZENITH_ASSIGN_OR_RETURN(View parent, LookInParent(&parent_at));
+        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectDatabases(parent, parent_at, out));
     } else if (snapshot_ != nullptr) {
         out->insert(snapshot_->databases().begin(), snapshot_->databases().end());
     }
-    for (size_t i = layers.older->size() + 1; i-- > 0;) {
-        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+    for (size_t i = view->older.size() + 1; i-- > 0;) {
+        ZENITH_RETURN_IF_ERROR(VisitLayer(view, i, [&](const Layer& layer) {
             return layer.VisitDatabases(at, [&](const DatabaseKey& db, bool exists) {
                 if (exists) {
                     out->insert(db);
@@ -370,14 +446,15 @@ Status TimelineImpl::CollectDatabases(Lsn at, std::set<DatabaseKey>* out) const 
     return Status::Ok();
 }
 
-Status TimelineImpl::CutBlobs(const std::string& prefix, const Cuts& cuts, BlobMap* out) const {
+Status TimelineImpl::CutBlobs(const View& view, const std::string& prefix, const Cuts& cuts,
+                              BlobMap* out) const {
     for (const auto& [db, cut] : cuts) {
         const DatabaseBlob relmap{db, ""};
         if (relmap.Key().starts_with(prefix)) {
             out->erase(relmap.Key());
             if (cut.source) {
                 ZENITH_ASSIGN_OR_RETURN(auto blob,
-                                        FindBlob(relmap.In(*cut.source).Key(), cut.lsn - 1));
+                                        FindBlob(relmap.In(*cut.source).Key(), cut.lsn - 1, view));
                 if (blob) {
                     (*out)[relmap.Key()] = VersionedBlob{cut.lsn, std::move(blob->value)};
                 }
@@ -389,7 +466,7 @@ Status TimelineImpl::CutBlobs(const std::string& prefix, const Cuts& cuts, BlobM
             if (cut.source) {
                 BlobMap copied;
                 const std::string source_files = DatabaseBlob::FilePrefix(*cut.source);
-                ZENITH_RETURN_IF_ERROR(CollectBlobs(source_files, cut.lsn - 1, &copied));
+                ZENITH_RETURN_IF_ERROR(CollectBlobs(view, source_files, cut.lsn - 1, &copied));
                 for (auto& [key, blob] : copied) {
                     std::string copied_key = files + key.substr(source_files.size());
                     if (copied_key.starts_with(prefix)) {
@@ -402,11 +479,12 @@ Status TimelineImpl::CutBlobs(const std::string& prefix, const Cuts& cuts, BlobM
     return Status::Ok();
 }
 
-Status TimelineImpl::CollectBlobs(const std::string& prefix, Lsn at, BlobMap* out) const {
-    const LayerStack layers = Layers();
+Status TimelineImpl::CollectBlobs(const View& view, const std::string& prefix, Lsn at,
+                                  BlobMap* out) const {
     if (parent_impl_ != nullptr) {
-        ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
-        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectBlobs(prefix, std::min(at, start_lsn_), out));
+        Lsn parent_at = at;
+        ZENITH_ASSIGN_OR_RETURN(View parent, LookInParent(&parent_at));
+        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectBlobs(parent, prefix, parent_at, out));
     } else if (snapshot_ != nullptr) {
         const auto& blobs = snapshot_->blobs();
         for (auto it = blobs.lower_bound(prefix); it != blobs.end(); ++it) {
@@ -416,10 +494,10 @@ Status TimelineImpl::CollectBlobs(const std::string& prefix, Lsn at, BlobMap* ou
             (*out)[it->first] = VersionedBlob{start_lsn_, it->second};
         }
     }
-    for (size_t i = layers.older->size() + 1; i-- > 0;) {
-        ZENITH_ASSIGN_OR_RETURN(const Cuts cuts, CutsOf(layers, i, at));
-        ZENITH_RETURN_IF_ERROR(CutBlobs(prefix, cuts, out));
-        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+    for (size_t i = view->older.size() + 1; i-- > 0;) {
+        ZENITH_ASSIGN_OR_RETURN(const Cuts cuts, CutsOf(view, i, at));
+        ZENITH_RETURN_IF_ERROR(CutBlobs(view, prefix, cuts, out));
+        ZENITH_RETURN_IF_ERROR(VisitLayer(view, i, [&](const Layer& layer) {
             return layer.VisitBlobs(
                 prefix, at, [&](const std::string& key, Lsn lsn, const std::string* value) {
                     if (value != nullptr) {
@@ -433,17 +511,18 @@ Status TimelineImpl::CollectBlobs(const std::string& prefix, Lsn at, BlobMap* ou
     return Status::Ok();
 }
 
-Status TimelineImpl::CollectSlruPages(SlruKind kind, Lsn at, std::set<BlockNumber>* out) const {
-    const LayerStack layers = Layers();
+Status TimelineImpl::CollectSlruPages(const View& view, SlruKind kind, Lsn at,
+                                      std::set<BlockNumber>* out) const {
     if (parent_impl_ != nullptr) {
-        ZENITH_RETURN_IF_ERROR(CheckParentReaches(at));
-        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectSlruPages(kind, std::min(at, start_lsn_), out));
+        Lsn parent_at = at;
+        ZENITH_ASSIGN_OR_RETURN(View parent, LookInParent(&parent_at));
+        ZENITH_RETURN_IF_ERROR(parent_impl_->CollectSlruPages(parent, kind, parent_at, out));
     } else if (snapshot_ != nullptr) {
         std::vector<BlockNumber> pages = snapshot_->SlruPages(kind);
         out->insert(pages.begin(), pages.end());
     }
-    for (size_t i = layers.older->size() + 1; i-- > 0;) {
-        ZENITH_RETURN_IF_ERROR(VisitLayer(layers, i, [&](const Layer& layer) {
+    for (size_t i = view->older.size() + 1; i-- > 0;) {
+        ZENITH_RETURN_IF_ERROR(VisitLayer(view, i, [&](const Layer& layer) {
             return layer.VisitSlruPages(kind, at, [&](BlockNumber block, bool exists) {
                 if (exists) {
                     out->insert(block);
@@ -459,21 +538,31 @@ Status TimelineImpl::CollectSlruPages(SlruKind kind, Lsn at, std::set<BlockNumbe
 // ---- the public reads ---------------------------------------------------------------------------
 
 Result<PageHistory> TimelineImpl::CollectPage(const PageKey& key, Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     Result<PageHistory> history{PageHistory{}};
-    ZENITH_RETURN_IF_ERROR(FindPage(key, at, &*history));
+    ZENITH_RETURN_IF_ERROR(FindPage(key, at, nullptr, &*history));
+    return history;
+}
+
+Result<PageHistory> TimelineImpl::CollectPageSince(const PageKey& key, Lsn known, Lsn at) {
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
+    Result<PageHistory> history{PageHistory{}};
+    history->known = known;
+    ZENITH_RETURN_IF_ERROR(FindPage(key, at, nullptr, &*history));
     return history;
 }
 
 Result<std::optional<BlockNumber>> TimelineImpl::RelationSize(const RelForkKey& rel, Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     return FindSize(rel, at);
 }
 
 Result<std::vector<RelationEntry>> TimelineImpl::ListRelations(Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     RelationMap databases;
-    ZENITH_RETURN_IF_ERROR(CollectRelations(nullptr, Committed(at), &databases));
+    const Lsn committed = Committed(at);
+    ZENITH_ASSIGN_OR_RETURN(View view, Look(at));
+    ZENITH_RETURN_IF_ERROR(CollectRelations(view, nullptr, committed, &databases));
     std::vector<RelationEntry> entries;
     for (const auto& [db, relations] : databases) {
         for (const auto& [rel_fork, blocks] : relations) {
@@ -485,16 +574,20 @@ Result<std::vector<RelationEntry>> TimelineImpl::ListRelations(Lsn at) {
 }
 
 Result<std::vector<BlockNumber>> TimelineImpl::ListSlruPages(SlruKind kind, Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     std::set<BlockNumber> pages;
-    ZENITH_RETURN_IF_ERROR(CollectSlruPages(kind, Committed(at), &pages));
+    const Lsn committed = Committed(at);
+    ZENITH_ASSIGN_OR_RETURN(View view, Look(at));
+    ZENITH_RETURN_IF_ERROR(CollectSlruPages(view, kind, committed, &pages));
     return std::vector<BlockNumber>(pages.begin(), pages.end());
 }
 
 Result<std::vector<DatabaseKey>> TimelineImpl::ListDatabases(Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     std::set<DatabaseKey> databases;
-    ZENITH_RETURN_IF_ERROR(CollectDatabases(Committed(at), &databases));
+    const Lsn committed = Committed(at);
+    ZENITH_ASSIGN_OR_RETURN(View view, Look(at));
+    ZENITH_RETURN_IF_ERROR(CollectDatabases(view, committed, &databases));
     return std::vector<DatabaseKey>(databases.begin(), databases.end());
 }
 
@@ -505,9 +598,11 @@ Result<std::optional<std::string>> TimelineImpl::GetBlob(const std::string& key,
 
 Result<std::map<std::string, std::string>> TimelineImpl::ListBlobs(const std::string& prefix,
                                                                    Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     BlobMap blobs;
-    ZENITH_RETURN_IF_ERROR(CollectBlobs(prefix, Committed(at), &blobs));
+    const Lsn committed = Committed(at);
+    ZENITH_ASSIGN_OR_RETURN(View view, Look(at));
+    ZENITH_RETURN_IF_ERROR(CollectBlobs(view, prefix, committed, &blobs));
     std::map<std::string, std::string> values;
     for (auto& [key, blob] : blobs) {
         values.emplace_hint(values.end(), key, std::move(blob.value));
@@ -517,12 +612,12 @@ Result<std::map<std::string, std::string>> TimelineImpl::ListBlobs(const std::st
 
 Result<std::optional<Timeline::VersionedBlob>> TimelineImpl::GetVersionedBlob(
     const std::string& key, Lsn at) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(at));
-    return FindBlob(key, at);
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
+    return FindBlob(key, at, nullptr);
 }
 
 Result<std::optional<BlockNumber>> TimelineImpl::WriterRelationSize(const RelForkKey& rel) {
-    ZENITH_RETURN_IF_ERROR(CheckReadable(kMaxLsn));
+    ZENITH_RETURN_IF_ERROR(CheckUsable(kMaxLsn));
     return FindSize(rel, kMaxLsn);
 }
 

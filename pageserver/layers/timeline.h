@@ -69,6 +69,15 @@ struct PageHistory {
     Lsn base_lsn;
     // Oldest first.
     std::vector<RecordRef> records;
+    // Keeps the WAL of the records from being removed.
+    std::vector<std::shared_ptr<const void>> pins;
+
+    // Asked for by the caller: to look no further when the record that ends here is found (the
+    // caller has that version; the record then is the first one) ...
+    Lsn known;
+    // ... and to be told base_lsn, not the base.
+    bool skip_base = false;
+
     // False when the page does not exist at that LSN: never written, truncated, dropped.
     bool exists() const { return base.has_value() || !records.empty(); }
 };
@@ -103,6 +112,11 @@ class Timeline {
 
     // ---- reading ----------------------------------------------------------------------------
     virtual Result<PageHistory> CollectPage(const PageKey& key, Lsn at) = 0;
+    // As CollectPage for a caller that has the version `known` of the page, if it still counts: then
+    // the history may begin with the record that ends there, which is already in that version.
+    virtual Result<PageHistory> CollectPageSince(const PageKey& key, Lsn /*known*/, Lsn at) {
+        return CollectPage(key, at);
+    }
     // nullopt: the fork does not exist at that LSN.
     virtual Result<std::optional<BlockNumber>> RelationSize(const RelForkKey& rel, Lsn at) = 0;
     // Every relation fork that exists at `at`, in no particular order.
@@ -190,6 +204,8 @@ class Timeline {
         std::function<Result<std::string>(Lsn)> state_at;
         // Only say what would be freed.
         bool dry_run = false;
+        // Do nothing where that would write about as much as it frees: for calls that come often.
+        bool only_if_worthwhile = false;
     };
     struct RetentionReport {
         Lsn readable_from;           // what readable_from() is, or would be, afterwards

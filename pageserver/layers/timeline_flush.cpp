@@ -10,6 +10,7 @@
 #include "common/base/posix_file.h"
 #include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
+#include "pageserver/layers/timeline_imaging.h"
 #include "pageserver/layers/timeline_impl.h"
 
 namespace zenith {
@@ -18,9 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// memory_bytes() walks all relations.
-constexpr uint64_t kMemoryCheckInterval = 1 << 20;  // bytes of WAL
 constexpr std::chrono::seconds kRetryAfter(5);
+// Whatever the common memory: less than this is not worth a file.
+constexpr size_t kLeastShare = 256 << 10;
 
 // A file refers to records, so these come first: the WAL from `start` to `end` on disk. Mostly it is
 // already; when a timeline is loaded it may be what a killed page server had not synced.
@@ -37,9 +38,11 @@ Status SyncWal(const std::string& directory, Lsn start, Lsn end) {
 }  // namespace
 
 TimelineImpl::~TimelineImpl() {
-    if (flush_thread_.joinable()) {
-        flush_thread_.join();
-    }
+    // What is queued is dropped: the WAL has it, and the next one merges.
+    stopping_.store(true);
+    worker_->Forget(this);
+    generation_ = nullptr;
+    remover_->Close();
 }
 
 bool TimelineImpl::WantsFlush() {
@@ -59,21 +62,27 @@ bool TimelineImpl::WantsFlush() {
     // While a file is being written there may be twice as much; then the writer waits for it (in
     // Flush()) rather than using ever more memory.
     const uint64_t factor = flushing ? 2 : 1;
-    if (wal_bytes >= factor * options_.limits.wal_bytes) {
+    const size_t bytes = open_->memory_bytes();
+    if (wal_bytes >= factor * options_.limits.wal_bytes ||
+        bytes >= factor * options_.limits.memory_bytes) {
         return true;
+    }
+    if (flushing) {
+        return false;
+    }
+    if (const LayerMemory* memory = options_.memory;
+        memory != nullptr && memory->used_bytes.load() > memory->limit_bytes) {
+        // A fair share: whoever has more than the average can give something back.
+        const size_t layers = std::max<size_t>(memory->layers.load(), 1);
+        if (bytes >= std::max(memory->limit_bytes / layers, kLeastShare)) {
+            return true;
+        }
     }
     const Clock::time_point now = Clock::now();
     if (open_since_ == Clock::time_point()) {
         open_since_ = now;
     }
-    if (!flushing && now - open_since_ >= options_.limits.age && wal_bytes >= options_.limits.age_wal_bytes) {
-        return true;
-    }
-    if (end < next_memory_check_) {
-        return false;
-    }
-    next_memory_check_ = end + std::min(kMemoryCheckInterval, options_.limits.wal_bytes / 16);
-    return open_->memory_bytes() >= factor * options_.limits.memory_bytes;
+    return now - open_since_ >= options_.limits.age && wal_bytes >= options_.limits.age_wal_bytes;
 }
 
 void TimelineImpl::Flush() {
@@ -87,77 +96,136 @@ void TimelineImpl::Flush() {
         if (end == open_start_) {
             return;
         }
-        auto next = std::make_shared<InMemoryLayer>(wal_.get());
+        auto next = std::make_shared<InMemoryLayer>(wal_.get(), options_.memory);
+        View replaced;  // freed outside of the lock
         mutex_.lock();
         layer = std::exchange(open_, std::move(next));
-        auto older = std::make_shared<OlderLayers>(*older_);
-        older->insert(older->begin(), {open_start_, layer});
-        older_ = std::move(older);
+        auto generation = std::make_shared<LayerGeneration>(*generation_);
+        generation->older.insert(generation->older.begin(), {open_start_, layer, nullptr});
+        generation->open = open_;
+        replaced = std::exchange(generation_, std::move(generation));
         mutex_.unlock();
         frozen_ = layer;
         frozen_start_ = open_start_;
         frozen_end_ = end;
         open_start_ = end;
         open_since_ = {};
-        next_memory_check_ = end;
     } else {
-        layer = frozen_.lock();  // older_ keeps it until there is a file
+        layer = frozen_.lock();  // generation_ keeps it until there is a file
     }
     flush_status_ = Status::Ok();
     flushing_.store(true);
-    flush_thread_ = std::thread(&TimelineImpl::WriteLayer, this, std::move(layer), frozen_start_,
-                                frozen_end_);
+    worker_->Post(this, LayerWorker::Kind::kFlush,
+                  [this, layer = std::move(layer), start = frozen_start_, end = frozen_end_] {
+                      WriteLayer(layer, start, end);
+                  });
 }
 
 Status TimelineImpl::WaitForFlush() {
-    if (flush_thread_.joinable()) {
-        flush_thread_.join();
-    }
+    std::unique_lock lock(flush_mutex_);
+    flushed_.wait(lock, [&] { return !flushing_.load(); });
     return flush_status_;
 }
 
-Result<std::shared_ptr<const DeltaLayerFile>> TimelineImpl::MakeLayerFile(
-    const InMemoryLayer& layer, Lsn start, Lsn end) const {
-    ZENITH_RETURN_IF_ERROR(SyncWal(wal_->directory(), start, end));
-    if (!FileExists(layer_directory_)) {
-        ZENITH_RETURN_IF_ERROR(EnsureDirectory(layer_directory_));
-        ZENITH_RETURN_IF_ERROR(FsyncDirectory(layer_directory_ + "/.."));
+NewLayer TimelineImpl::MakeNewLayer(Lsn start, Lsn end) {
+    return NewLayer{layer_directory_, id_, {start, end, next_file_++}};
+}
+
+Result<WrittenLayer> TimelineImpl::MakeLayerFile(const InMemoryLayer& layer,
+                                                 const NewLayer& place) {
+    ZENITH_RETURN_IF_ERROR(SyncWal(wal_->directory(), place.entry.start, place.entry.end));
+    if (!FileExists(layer_directory_ + "/" + kManifestFileName)) {
+        ZENITH_RETURN_IF_ERROR(CreateLayerDirectory(layer_directory_, id_, start_lsn_));
     }
-    const std::string path = layer_directory_ + "/" + DeltaLayerFileName(start, end);
-    ZENITH_RETURN_IF_ERROR(WriteDeltaLayerFile(layer, id_, start, end, path));
-    return DeltaLayerFile::Open(path, id_, wal_.get());
+    DeltaLayerWriter writer(place);
+    if (options_.imager != nullptr) {
+        ImagingSink sink(this, place.entry.start, &writer);
+        ZENITH_RETURN_IF_ERROR(layer.Export(&sink));
+        ZENITH_RETURN_IF_ERROR(sink.Finish());
+    } else {
+        ZENITH_RETURN_IF_ERROR(layer.Export(&writer));
+    }
+    return writer.Finish();
+}
+
+Result<std::shared_ptr<const DeltaLayerFile>> TimelineImpl::OpenLayerFile(
+    const WrittenLayer& written) const {
+    ZENITH_RETURN_IF_ERROR(FsyncDirectory(layer_directory_));
+    return DeltaLayerFile::Open(layer_directory_, id_, written.entry, wal_.get(), images_);
 }
 
 void TimelineImpl::WriteLayer(std::shared_ptr<const InMemoryLayer> layer, Lsn start, Lsn end) {
     const Clock::time_point begin = Clock::now();
-    Result<std::shared_ptr<const DeltaLayerFile>> file = MakeLayerFile(*layer, start, end);
-    if (!file.ok()) {
-        flush_status_ = file.status().WithContext("could not write the history of timeline " +
-                                                  id_.ToString() + " from " + start.ToString() +
-                                                  " to " + end.ToString() + " to a layer file");
-        spdlog::error("layers: {}; it stays in memory", flush_status_.message());
-        retry_at_ = Clock::now() + kRetryAfter;
-        flushing_.store(false);
-        return;
-    }
-    const uint64_t bytes = (*file)->file_bytes();
-    std::shared_ptr<const OlderLayers> replaced;  // freed outside of the lock
-    {
-        mutex_.lock();
-        auto older = std::make_shared<OlderLayers>(*older_);
-        for (OlderLayer& candidate : *older) {
-            if (candidate.layer == layer) {
-                candidate.layer = *std::move(file);
-            }
+    Result<WrittenLayer> written = MakeLayerFile(*layer, MakeNewLayer(start, end));
+    Status status = written.status();
+    if (status.ok()) {
+        Result<std::shared_ptr<const DeltaLayerFile>> opened = OpenLayerFile(*written);
+        status = opened.status();
+        if (status.ok()) {
+            status = Publish(
+                [&](LayerManifest* manifest) { manifest->layers.push_back(written->entry); },
+                [&](LayerGeneration* generation) {
+                    for (OlderLayer& older : generation->older) {
+                        if (older.layer == layer) {
+                            older.layer = older.file = *opened;
+                        }
+                    }
+                },
+                nullptr);
         }
-        replaced = std::exchange(older_, std::move(older));
-        mutex_.unlock();
+        if (!status.ok()) {
+            DiscardLayer(written->entry);
+        }
     }
-    spdlog::info("layers: timeline {} from {} to {} is in a file of {} bytes, written in {} ms",
-                 id_.ToString(), start.ToString(), end.ToString(), bytes,
-                 std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin)
-                     .count());
+    const auto elapsed =
+        std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count();
+    if (!status.ok()) {
+        status = status.WithContext("could not write the history of timeline " + id_.ToString() +
+                                    " from " + start.ToString() + " to " + end.ToString() +
+                                    " to a layer file");
+        spdlog::error("layers: {}; it stays in memory", status.message());
+    } else {
+        spdlog::info(
+            "layers: timeline {} from {} to {} is in a file of {} bytes with {} images of {} "
+            "bytes, written in {} ms",
+            id_.ToString(), start.ToString(), end.ToString(), written->file_bytes,
+            written->images, written->image_bytes, elapsed);
+        PostMerge();
+    }
+    layer = nullptr;
+    std::lock_guard lock(flush_mutex_);
+    flush_status_ = status;
+    retry_at_ = Clock::now() + kRetryAfter;
     flushing_.store(false);
+    flushed_.notify_all();
+}
+
+Status TimelineImpl::Publish(const std::function<void(LayerManifest*)>& change_manifest,
+                             const std::function<void(LayerGeneration*)>& change,
+                             const LayerFiles* replaced_files) {
+    std::lock_guard publishing(publish_mutex_);
+    LayerManifest manifest = manifest_;
+    manifest.next_file = next_file_.load();
+    change_manifest(&manifest);
+    ZENITH_RETURN_IF_ERROR(WriteLayerManifest(layer_directory_, id_, start_lsn_, manifest));
+    manifest_ = std::move(manifest);
+    View replaced;  // freed outside of the lock
+    mutex_.lock();
+    auto generation = std::make_shared<LayerGeneration>(*generation_);
+    change(generation.get());
+    if (replaced_files != nullptr) {
+        ObsoleteFiles obsolete = MakeObsolete(*replaced_files, *generation_, *generation);
+        for (const auto& file : obsolete.layers) {
+            file->RemoveWhenUnused();
+        }
+        for (const auto& file : obsolete.images) {
+            file->RemoveWhenUnused();
+        }
+        generation->epoch = generation_->epoch->EndWith(std::move(obsolete));
+    }
+    replaced = std::exchange(generation_, std::move(generation));
+    mutex_.unlock();
+    return Status::Ok();
 }
 
 }  // namespace zenith

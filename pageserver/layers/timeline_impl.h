@@ -2,14 +2,17 @@
 // that do not change any more (at most one of them in memory, on its way into a file), above the
 // initial snapshot (for a root) or the parent timeline (for a branch). Private to this folder.
 //
-// Locks   mutex_ guards the pointers open_ and older_, and the contents of *open_. It is taken for
+// Locks   mutex_ guards the pointer generation_ and the contents of the open layer. It is taken for
 //         one question to the open layer at a time and never while reading a file or asking the
-//         parent; a read that needs several steps is consistent all the same, because what lies at
-//         or below an LSN does not change once it is committed, and listings cap their LSN at what
-//         is committed when they begin. The order is child before parent. The writer holds mutex_
-//         from BeginRecords() to CommitRecords(); reads made by the writer's own thread meanwhile
-//         skip it. (That is the one case of a file read under the lock: the size of a relation that
-//         is touched for the first time since a flush.)
+//         parent; a read that needs several steps is consistent all the same: it uses one
+//         generation of the layers, what lies at or below an LSN does not change there once it is
+//         committed, and listings cap their LSN at what is committed when they begin. The order is
+//         child before parent. The writer holds mutex_ from BeginRecords() to CommitRecords();
+//         reads made by the writer's own thread meanwhile skip it. (That is the one case of a file
+//         read under the lock: the size of a relation that is touched for the first time since a
+//         flush.)
+//         rewrite_mutex_ (one merge or retention at a time) comes before publish_mutex_ (the
+//         manifest), that before mutex_.
 #pragma once
 
 #include <pthread.h>
@@ -17,6 +20,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -28,6 +32,8 @@
 #include <vector>
 
 #include "pageserver/layers/in_memory_layer.h"
+#include "pageserver/layers/layer_generation.h"
+#include "pageserver/layers/layer_rewriter.h"
 #include "pageserver/layers/snapshot_file.h"
 #include "pageserver/layers/timeline.h"
 #include "pageserver/layers/timeline_layers.h"
@@ -73,7 +79,11 @@ class TimelineImpl final : public Timeline {
     Lsn last_record_end() const override { return Lsn(last_record_end_.load()); }
     Status WaitForLsn(Lsn lsn, int timeout_ms) override;
 
+    Lsn readable_from() const override;
+    Status CheckReadable(Lsn at) const override;
+
     Result<PageHistory> CollectPage(const PageKey& key, Lsn at) override;
+    Result<PageHistory> CollectPageSince(const PageKey& key, Lsn known, Lsn at) override;
     Result<std::optional<BlockNumber>> RelationSize(const RelForkKey& rel, Lsn at) override;
     Result<std::vector<RelationEntry>> ListRelations(Lsn at) override;
     Result<std::vector<BlockNumber>> ListSlruPages(SlruKind kind, Lsn at) override;
@@ -103,6 +113,8 @@ class TimelineImpl final : public Timeline {
     void Flush() override;
     Status WaitForFlush() override;
 
+    Result<RetentionReport> ApplyRetention(const Retention& retention) override;
+
     Result<std::optional<BlockNumber>> WriterRelationSize(const RelForkKey& rel) override;
     Result<PageHistory> WriterCollectPage(const PageKey& key) override;
     Result<std::vector<BlockNumber>> WriterListSlruPages(SlruKind kind) override;
@@ -110,18 +122,10 @@ class TimelineImpl final : public Timeline {
   private:
     // Holds mutex_ shared, unless this thread is the writer and holds it anyway.
     class ReadLock;
+    class Below;  // timeline_retention.cpp
 
-    // A layer that does not change any more, and the LSN before which it says nothing.
-    struct OlderLayer {
-        Lsn start;
-        std::shared_ptr<const Layer> layer;
-    };
-    using OlderLayers = std::vector<OlderLayer>;  // newest first
-    // All layers at one moment; *open only under a ReadLock.
-    struct LayerStack {
-        std::shared_ptr<const InMemoryLayer> open;
-        std::shared_ptr<const OlderLayers> older;
-    };
+    // What a read sees of one timeline. The open layer in it only under a ReadLock.
+    using View = std::shared_ptr<const LayerGeneration>;
     using Cuts = std::vector<std::pair<DatabaseKey, DatabaseCut>>;
 
     // Relations of one database: (relfilenode, fork) -> blocks.
@@ -130,42 +134,92 @@ class TimelineImpl final : public Timeline {
     using BlobMap = std::map<std::string, VersionedBlob, std::less<>>;
 
     // kNotFound when `at` is older than all history; the failure of a writer, if there was one.
-    Status CheckReadable(Lsn at) const override;
+    Status CheckUsable(Lsn at) const;
     // kUnavailable when the parent has not been ingested up to min(at, start_lsn()).
     Status CheckParentReaches(Lsn at) const;
     // `at`, but at most the last committed record; the writer's own reads see everything.
     Lsn Committed(Lsn at) const;
+    // kNotFound when `at` is a stretch of this timeline that retention has removed. LSNs of the
+    // ancestors are for them to judge.
+    Status CheckRetained(const LayerGeneration& generation, Lsn at) const;
+    // The newest generation, if `at` can be read there.
+    Result<View> Look(Lsn at) const;
 
-    // Searches: own layer, then the snapshot or the parent. They take no LSN check.
-    Status FindPage(PageKey key, Lsn at, PageHistory* history) const;
+    // Searches: own layers, then the snapshot or the parent. They begin in `view`, or, without one,
+    // in the newest generation.
+    Status FindPage(PageKey key, Lsn at, View view, PageHistory* history) const;
     Result<std::optional<BlockNumber>> FindSize(RelForkKey rel, Lsn at) const;
-    Result<std::optional<VersionedBlob>> FindBlob(std::string key, Lsn at) const;
+    Result<std::optional<VersionedBlob>> FindBlob(std::string key, Lsn at, View view) const;
     Result<bool> FindDatabase(const DatabaseKey& db, Lsn at) const;
 
     // Listings: add to or take from *out what exists at `at`, ancestors first.
-    Status CollectRelations(const DatabaseKey* only, Lsn at, RelationMap* out) const;
-    Status CollectDatabases(Lsn at, std::set<DatabaseKey>* out) const;
-    Status CollectBlobs(const std::string& prefix, Lsn at, BlobMap* out) const;
+    Status CollectRelations(const View& view, const DatabaseKey* only, Lsn at,
+                            RelationMap* out) const;
+    Status CollectDatabases(const View& view, Lsn at, std::set<DatabaseKey>* out) const;
+    Status CollectBlobs(const View& view, const std::string& prefix, Lsn at, BlobMap* out) const;
     // What the cuts of databases do to *out.
-    Status CutBlobs(const std::string& prefix, const Cuts& cuts, BlobMap* out) const;
-    Status CollectSlruPages(SlruKind kind, Lsn at, std::set<BlockNumber>* out) const;
+    Status CutBlobs(const View& view, const std::string& prefix, const Cuts& cuts,
+                    BlobMap* out) const;
+    Status CollectSlruPages(const View& view, SlruKind kind, Lsn at,
+                            std::set<BlockNumber>* out) const;
+    // The parent's view at min(at, start_lsn()), which becomes *at.
+    Result<View> LookInParent(Lsn* at) const;
 
-    LayerStack Layers() const;
-    // search(layer) for the open layer, then for older ones while the step says kOlder.
+    // search(layer) for the open layer, then for older ones while the step says kOlder. *view is
+    // what is searched; without one it becomes the newest.
     template <typename Search>
-    Result<SearchStep> SearchLayers(Lsn at, Search&& search) const;
+    Result<SearchStep> SearchLayers(Lsn at, View* view, Search&& search) const;
     // visit(layer), with a lock when the layer needs one. Number 0 is the open layer, then come the
     // older ones.
     template <typename Visit>
-    Status VisitLayer(const LayerStack& layers, size_t number, Visit&& visit) const;
+    Status VisitLayer(const View& view, size_t number, Visit&& visit) const;
     // What the layer says was cut.
-    Result<Cuts> CutsOf(const LayerStack& layers, size_t number, Lsn at) const;
+    Result<Cuts> CutsOf(const View& view, size_t number, Lsn at) const;
 
-    // In a thread of its own: writes `layer`, the history from `start` to `end`, and puts the file
-    // in its place.
+    // ---- layers in files: timeline_flush.cpp, timeline_imaging.cpp -----------------------------
+    View Newest() const;
+    NewLayer MakeNewLayer(Lsn start, Lsn end);
+    // In the background: writes `layer`, the history from `start` to `end`, and puts the file in
+    // its place.
     void WriteLayer(std::shared_ptr<const InMemoryLayer> layer, Lsn start, Lsn end);
-    Result<std::shared_ptr<const DeltaLayerFile>> MakeLayerFile(const InMemoryLayer& layer,
-                                                                Lsn start, Lsn end) const;
+    Result<WrittenLayer> MakeLayerFile(const InMemoryLayer& layer, const NewLayer& place);
+    Result<std::shared_ptr<const DeltaLayerFile>> OpenLayerFile(const WrittenLayer& written) const;
+    // Removes files that were written for nothing.
+    void DiscardLayer(const LayerManifest::Entry& entry);
+    // Bytes of the records that a read of `key` as of `at` replays.
+    Result<uint64_t> ReplayBytes(const PageKey& key, Lsn at) const;
+    class ImagingSink;
+
+    // Makes a change of the layers count: the manifest first, then what reads see. `change` is
+    // called with mutex_ held. `replaced_files` go when nobody reads them any more.
+    Status Publish(const std::function<void(LayerManifest*)>& change_manifest,
+                   const std::function<void(LayerGeneration*)>& change,
+                   const LayerFiles* replaced_files);
+
+    // ---- rewriting: timeline_merge.cpp, timeline_retention.cpp. With rewrite_mutex_. ------------
+    void PostMerge();
+    void Merge();
+    // The new layer is in no manifest yet.
+    Result<std::shared_ptr<const DeltaLayerFile>> Rewrite(const LayerFiles& inputs, Lsn end,
+                                                          const RewriteRetention* retention,
+                                                          RewrittenLayer* report);
+    // Puts `output` (null: nothing) in the place of `inputs`, adjacent layers.
+    static void ReplaceLayers(const LayerFiles& inputs,
+                              const std::shared_ptr<const DeltaLayerFile>& output,
+                              LayerGeneration* generation);
+    // The same for good; the other two, which may be null, change the rest.
+    Status PublishRewrite(const LayerFiles& inputs,
+                          const std::shared_ptr<const DeltaLayerFile>& output,
+                          const std::function<void(LayerManifest*)>& change_manifest,
+                          const std::function<void(LayerGeneration*)>& change);
+    // WAL before this is in nobody's way; invalid: keep everything.
+    Lsn OldestWal(const LayerGeneration& generation) const;
+    // Image files of `before` that `after` does not refer to.
+    std::vector<std::shared_ptr<const ImageFile>> UnusedImages(const LayerGeneration& before,
+                                                               const LayerGeneration& after) const;
+    ObsoleteFiles MakeObsolete(const LayerFiles& replaced, const LayerGeneration& before,
+                               const LayerGeneration& after) const;
+    Result<RetentionReport> ApplyRetentionLocked(const Retention& retention);
 
     // The writer's view of a fork's size; nullopt: does not exist.
     std::optional<BlockNumber> TipSize(const RelForkKey& rel);
@@ -186,10 +240,14 @@ class TimelineImpl final : public Timeline {
 
     const std::string layer_directory_;
     const LayerOptions options_;
+    const std::unique_ptr<LayerWorker> own_worker_;  // when the options have none
+    LayerWorker* const worker_;
+    const std::shared_ptr<ImageFiles> images_;
+    const std::shared_ptr<LayerRemover> remover_;
 
     mutable WriterFirstMutex mutex_;
-    std::shared_ptr<InMemoryLayer> open_;       // guarded by mutex_
-    std::shared_ptr<const OlderLayers> older_;  // guarded by mutex_, never null
+    View generation_;                      // guarded by mutex_, never null
+    std::shared_ptr<InMemoryLayer> open_;  // generation_->open; the writer's
     // The thread between BeginRecords() and CommitRecords().
     std::atomic<std::thread::id> writer_;
     Lsn record_start_;  // writer only
@@ -197,17 +255,26 @@ class TimelineImpl final : public Timeline {
     Lsn previous_end_;  // writer only: record_end_ before the current record
     bool abandoned_ = false;  // writer only
 
+    // What the files on disk are.
+    std::mutex publish_mutex_;
+    LayerManifest manifest_;            // guarded by publish_mutex_
+    std::atomic<uint64_t> next_file_;   // numbers handed out, also to attempts that failed
+    std::mutex rewrite_mutex_;          // held while layers are merged or garbage is collected
+    std::atomic<bool> merge_posted_{false};
+    std::atomic<bool> stopping_{false};
+    std::chrono::steady_clock::time_point merge_retry_at_;  // guarded by rewrite_mutex_
+
     // Flushing. The writer's.
     Lsn open_start_;                                    // where *open_ begins
     std::chrono::steady_clock::time_point open_since_;  // about when its first record came
-    Lsn next_memory_check_;
-    // The layer that is being written, or was last: what is not in a file yet is in older_.
+    // The layer that is being written, or was last: what is not in a file yet is in generation_.
     std::weak_ptr<const InMemoryLayer> frozen_;
     Lsn frozen_start_;
     Lsn frozen_end_;
-    std::thread flush_thread_;
-    // The thread's while flushing_, else the writer's.
-    std::atomic<bool> flushing_{false};
+    // The job's while flushing_, else the writer's.
+    std::mutex flush_mutex_;
+    std::condition_variable flushed_;
+    std::atomic<bool> flushing_{false};  // changes under flush_mutex_
     Status flush_status_;
     std::chrono::steady_clock::time_point retry_at_;
 

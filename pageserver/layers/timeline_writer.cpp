@@ -35,6 +35,7 @@ void TimelineImpl::CommitRecords() {
     if (!failed_.load()) {
         last_record_end_.store(record_end_.value);
     }
+    open_->ChargeMemory();
     writer_.store(std::thread::id(), std::memory_order_relaxed);
     mutex_.unlock();
     // A waiter counts itself before it looks at last_record_end_, so one of the two sees the other.
@@ -173,7 +174,7 @@ void TimelineImpl::DropBlob(const std::string& key) {
     }
     // The tablespace's (empty) database directories go with it.
     std::set<DatabaseKey> databases;
-    Status status = CollectDatabases(kMaxLsn, &databases);
+    Status status = CollectDatabases(generation_, kMaxLsn, &databases);
     if (!status.ok()) {
         NoteWriterFailure(status);
         return;

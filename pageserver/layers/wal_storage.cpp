@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <functional>
 #include <vector>
 
 #include "common/base/byte_reader.h"
@@ -166,6 +165,9 @@ Status WalStorage::Sync() {
 
 Status WalStorage::SyncFiles() {
     for (uint64_t segment : unsynced_segments_) {
+        if (segment < first_segment_.load()) {
+            continue;
+        }
         const std::string path = SegmentPath(segment);
         // fdatasync works on the file: a descriptor opened again for an older segment is as good.
         UniqueFd reopened;
@@ -222,16 +224,10 @@ Status WalStorage::TruncateAfter(Lsn lsn) {
     unsynced_from_ = std::min(unsynced_from_, lsn);
     // The first segment to go; the one before it keeps a part.
     uint64_t first = WalSegmentNumber(lsn) + (lsn.value % kWalSegmentSize == 0 ? 0 : 1);
-    std::vector<uint64_t> segments;
-    ZENITH_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory_));
-    for (const std::string& name : names) {
-        std::optional<uint64_t> segment = ParseWalSegmentName(name);
-        if (segment && *segment >= first) {
-            segments.push_back(*segment);
-        }
-    }
+    ZENITH_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, Segments());
+    std::erase_if(segments, [&](uint64_t segment) { return segment < first; });
     // Newest first: a crash in between leaves WAL without a gap.
-    std::sort(segments.begin(), segments.end(), std::greater<>());
+    std::reverse(segments.begin(), segments.end());
     for (uint64_t segment : segments) {
         if (append_fd_.valid() && append_segment_ == segment) {
             append_fd_.Reset();
@@ -248,6 +244,63 @@ Status WalStorage::TruncateAfter(Lsn lsn) {
     }
     lost_ = Status::Ok();
     return Sync();
+}
+
+Result<std::vector<uint64_t>> WalStorage::Segments() const {
+    std::vector<uint64_t> segments;
+    ZENITH_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory_));
+    for (const std::string& name : names) {
+        if (std::optional<uint64_t> segment = ParseWalSegmentName(name)) {
+            segments.push_back(*segment);
+        }
+    }
+    std::sort(segments.begin(), segments.end());
+    return segments;
+}
+
+Result<uint64_t> WalStorage::BytesOf(std::span<const uint64_t> segments) const {
+    uint64_t bytes = 0;
+    for (uint64_t segment : segments) {
+        const std::string path = SegmentPath(segment);
+        struct stat info;
+        if (stat(path.c_str(), &info) != 0) {
+            if (errno == ENOENT) {
+                continue;
+            }
+            return ErrnoStatus("stat file", path, errno);
+        }
+        bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+    }
+    return bytes;
+}
+
+Result<uint64_t> WalStorage::BytesOnDisk() const {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, Segments());
+    return BytesOf(segments);
+}
+
+Result<uint64_t> WalStorage::BytesBefore(Lsn lsn) const {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, Segments());
+    std::erase_if(segments, [&](uint64_t segment) { return segment >= WalSegmentNumber(lsn); });
+    return BytesOf(segments);
+}
+
+Result<uint64_t> WalStorage::RemoveBefore(Lsn lsn) {
+    ZENITH_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, Segments());
+    std::erase_if(segments, [&](uint64_t segment) { return segment >= WalSegmentNumber(lsn); });
+    if (segments.empty()) {
+        return 0;
+    }
+    ZENITH_ASSIGN_OR_RETURN(const uint64_t bytes, BytesOf(segments));
+    first_segment_.store(std::max(first_segment_.load(), segments.back() + 1));
+    for (uint64_t segment : segments) {
+        ZENITH_RETURN_IF_ERROR(RemoveFile(SegmentPath(segment)));
+        std::lock_guard lock(mutex_);
+        removals_++;
+        open_segments_.erase(segment);
+    }
+    ZENITH_RETURN_IF_ERROR(FsyncDirectory(directory_));
+    return bytes;
 }
 
 Status WalStorage::SaveDurablePosition(Lsn lsn) const {
@@ -293,6 +346,17 @@ Status WalStorage::Rewrite(Lsn from, Lsn to) {
 
 // ---- reading ------------------------------------------------------------------------------------
 
+Status WalStorage::MissingSegment(uint64_t segment_number) const {
+    std::string message = "WAL segment file \"" + SegmentPath(segment_number) + "\" (from " +
+                          WalSegmentStart(segment_number).ToString() + " on) does not exist";
+    auto segments = Segments();
+    if (segments.ok() && !segments->empty() && segment_number < segments->front()) {
+        message += ": the oldest WAL that is kept begins at " +
+                   std::max(start_, WalSegmentStart(segments->front())).ToString();
+    }
+    return Status::NotFound(message);
+}
+
 Result<std::shared_ptr<WalStorage::OpenSegment>> WalStorage::SegmentForReading(
     uint64_t segment_number) const {
     uint64_t removals_before;
@@ -309,9 +373,7 @@ Result<std::shared_ptr<WalStorage::OpenSegment>> WalStorage::SegmentForReading(
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         if (errno == ENOENT) {
-            return Status::NotFound("WAL segment file \"" + path + "\" (from " +
-                                    WalSegmentStart(segment_number).ToString() +
-                                    " on) does not exist");
+            return MissingSegment(segment_number);
         }
         return ErrnoStatus("open file", path, errno);
     }

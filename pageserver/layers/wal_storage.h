@@ -9,6 +9,7 @@
 // Errors   kIoError and kCorruption name the segment file, the offset and the LSN.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -18,6 +19,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common/base/lsn.h"
 #include "common/base/result.h"
@@ -44,6 +46,15 @@ class WalStorage {
     // Zeroes everything from `lsn` on and removes later segments (also the one that `lsn` begins);
     // durable on return. kInvalidArgument before start().
     Status TruncateAfter(Lsn lsn);
+
+    // Removes the segments that end at or before `lsn`, oldest first, so that a crash leaves no gap;
+    // returns their bytes on disk. Any thread, one at a time; `lsn` is not after what was synced.
+    // Readers that have one open go on; afterwards a read there is kNotFound.
+    Result<uint64_t> RemoveBefore(Lsn lsn);
+    // What RemoveBefore(lsn) would free.
+    Result<uint64_t> BytesBefore(Lsn lsn) const;
+    // What all segments take on disk.
+    Result<uint64_t> BytesOnDisk() const;
 
     // The durable position: a whole record's end that was acknowledged, in file "durable" of the
     // directory. A lower bound, saved now and then; WAL that ends before it is damaged, not short.
@@ -74,6 +85,11 @@ class WalStorage {
     };
 
     std::string SegmentPath(uint64_t segment_number) const;
+    // Numbers of the segment files, ascending.
+    Result<std::vector<uint64_t>> Segments() const;
+    Result<uint64_t> BytesOf(std::span<const uint64_t> segments) const;
+    // For the failure to read a segment that is not there.
+    Status MissingSegment(uint64_t segment_number) const;
     // "at 0/15FFB08 (offset 6290184 of file "...")": where `lsn` is, for messages.
     std::string Place(Lsn lsn) const;
     Result<std::shared_ptr<OpenSegment>> SegmentForReading(uint64_t segment_number) const;
@@ -98,6 +114,9 @@ class WalStorage {
     // Counts removed files, so that a reader that opened one just before does not keep it in the
     // table for the name's next owner. Guarded by mutex_.
     uint64_t removals_ = 0;
+
+    // Segments before this number were removed; they are durable and not written any more.
+    std::atomic<uint64_t> first_segment_{0};
 
     // The rest belongs to the appender.
     UniqueFd append_fd_;

@@ -83,13 +83,15 @@ const DecodedBlock* PlainImage(const DecodedRecord& record, const PageKey& key) 
 
 class PageReconstructor::Impl {
   public:
+    using Wanted = PageReconstructor::Wanted;
+
     Impl(RedoApplier& applier, size_t cache_bytes) : applier_(applier), cache_(cache_bytes) {}
 
-    std::vector<PageResult> GetPages(Timeline* timeline, std::span<const PageKey> keys, Lsn at) {
-        std::vector<Rebuild> pages(keys.size());
-        for (size_t i = 0; i < keys.size(); ++i) {
-            pages[i].key = keys[i];
-            Collect(timeline, at, &pages[i]);
+    std::vector<PageResult> GetPages(Timeline* timeline, std::span<const Wanted> wanted,
+                                     bool keep) {
+        std::vector<Rebuild> pages(wanted.size());
+        for (size_t i = 0; i < wanted.size(); ++i) {
+            Collect(timeline, wanted[i], &pages[i]);
         }
         while (Round(&pages)) {
         }
@@ -97,14 +99,18 @@ class PageReconstructor::Impl {
         std::vector<PageResult> results;
         results.reserve(pages.size());
         for (Rebuild& page : pages) {
-            results.push_back(Finish(timeline, &page));
+            results.push_back(Finish(timeline, keep, &page));
         }
         return results;
     }
 
   private:
-    void Collect(Timeline* timeline, Lsn at, Rebuild* page) {
-        Result<PageHistory> history = timeline->CollectPage(page->key, at);
+    void Collect(Timeline* timeline, const Wanted& wanted, Rebuild* page) {
+        page->key = wanted.key;
+        Result<PageHistory> history =
+            wanted.known != nullptr
+                ? timeline->CollectPageSince(wanted.key, wanted.known_at, wanted.at)
+                : timeline->CollectPage(wanted.key, wanted.at);
         if (!history.ok()) {
             page->Fail(history.status());
             return;
@@ -112,9 +118,25 @@ class PageReconstructor::Impl {
         page->history = *std::move(history);
         page->page = std::exchange(page->history.base, std::nullopt);
         page->done = page->history.records.empty();
-        if (!page->done) {
+        if (!page->done && !(wanted.known != nullptr &&
+                             StartAfter(wanted.known_at, *wanted.known, page))) {
             StartFromCache(timeline, page);
         }
+    }
+
+    // Skips the records up to the one that ends at `lsn`, after which the page is `version`. False
+    // when the history has no such record.
+    static bool StartAfter(Lsn lsn, const PageBuffer& version, Rebuild* page) {
+        const std::vector<RecordRef>& records = page->history.records;
+        auto found = std::lower_bound(records.begin(), records.end(), lsn,
+                                      [](const RecordRef& ref, Lsn l) { return ref.end < l; });
+        if (found == records.end() || found->end != lsn) {
+            return false;
+        }
+        page->page = version;
+        page->next = static_cast<size_t>(found - records.begin()) + 1;
+        page->done = page->next == records.size();
+        return true;
     }
 
     // Skips the records that a cached version has in it already.
@@ -126,16 +148,8 @@ class PageReconstructor::Impl {
         for (;;) {
             std::optional<PageCache::Version> cached =
                 cache_.FindNewest(origin->id(), page->key, oldest, to);
-            if (cached.has_value()) {
-                auto found = std::lower_bound(
-                    records.begin(), records.end(), cached->lsn,
-                    [](const RecordRef& ref, Lsn lsn) { return ref.end < lsn; });
-                if (found != records.end() && found->end == cached->lsn) {
-                    page->page = cached->page;
-                    page->next = static_cast<size_t>(found - records.begin()) + 1;
-                    page->done = page->next == records.size();
-                    return;
-                }
+            if (cached.has_value() && StartAfter(cached->lsn, cached->page, page)) {
+                return;
             }
             // Nothing of this timeline; what was there at the branch point may help.
             if (origin->parent() == nullptr || oldest > origin->start_lsn()) {
@@ -246,11 +260,11 @@ class PageReconstructor::Impl {
         return Status::Ok();
     }
 
-    PageResult Finish(const Timeline* timeline, Rebuild* page) {
+    PageResult Finish(const Timeline* timeline, bool keep, Rebuild* page) {
         if (!page->failure.ok()) {
             return page->failure;
         }
-        if (!page->history.records.empty() && page->page.has_value()) {
+        if (keep && !page->history.records.empty() && page->page.has_value()) {
             Lsn version = page->history.records.back().end;
             cache_.Put(OriginOf(timeline, version)->id(), page->key, version, *page->page);
         }
@@ -268,7 +282,17 @@ PageReconstructor::~PageReconstructor() = default;
 
 std::vector<PageReconstructor::PageResult> PageReconstructor::GetPages(
     const std::shared_ptr<Timeline>& timeline, std::span<const PageKey> keys, Lsn at) {
-    return impl_->GetPages(timeline.get(), keys, at);
+    std::vector<Wanted> wanted;
+    wanted.reserve(keys.size());
+    for (const PageKey& key : keys) {
+        wanted.push_back({key, at, Lsn(), nullptr});
+    }
+    return impl_->GetPages(timeline.get(), wanted, true);
+}
+
+std::vector<PageReconstructor::PageResult> PageReconstructor::GetPagesAt(
+    Timeline& timeline, std::span<const Wanted> wanted) {
+    return impl_->GetPages(&timeline, wanted, false);
 }
 
 PageReconstructor::PageResult PageReconstructor::GetPage(const std::shared_ptr<Timeline>& timeline,

@@ -31,6 +31,17 @@ class PageReconstructor {
     std::vector<PageResult> GetPages(const std::shared_ptr<Timeline>& timeline,
                                      std::span<const PageKey> keys, Lsn at);
 
+    struct Wanted {
+        PageKey key;
+        Lsn at;
+        // A version of the page that the caller has, to start from if it belongs to its history.
+        Lsn known_at;
+        const PageBuffer* known = nullptr;
+    };
+    // Pages at LSNs of their own, for somebody who does not come back for them: the results are not
+    // kept for later reads.
+    std::vector<PageResult> GetPagesAt(Timeline& timeline, std::span<const Wanted> wanted);
+
   private:
     class Impl;
     std::unique_ptr<Impl> impl_;
