@@ -45,8 +45,9 @@ class DeltaLayerFileImpl final : public DeltaLayerFile {
     uint64_t file_bytes() const override { return blocks_->file_bytes(); }
     size_t memory_bytes() const override;
     Status Verify() const override;
-    Result<std::unique_ptr<LayerCursor>> NewCursor() const override {
-        return std::make_unique<LayerCursor>(blocks_);
+    Result<std::unique_ptr<LayerCursor>> NewCursor(
+        std::optional<DeltaBlockKind> only) const override {
+        return std::make_unique<LayerCursor>(blocks_, only);
     }
 
     Result<SearchStep> SearchPage(const PageKey& key, Lsn at, PageHistory* history) const override;
@@ -161,7 +162,8 @@ Result<PageBuffer> DeltaLayerFileImpl::ReadImage(const DeltaEntry& entry,
                                        std::to_string(entry.image.file) + " of " +
                                        std::to_string(image_files_.size()));
     }
-    return image_files_[entry.image.file]->Read(entry.image, key, entry.lsn);
+    const ImageFile& file = *image_files_[entry.image.file];
+    return file.Read({file.number(), entry.image.offset, entry.image.length}, key, entry.lsn);
 }
 
 // ---- blocks -------------------------------------------------------------------------------------
@@ -512,7 +514,10 @@ class DamagedLayerFile final : public DeltaLayerFile {
     size_t memory_bytes() const override { return sizeof *this; }
     uint64_t file_bytes() const override { return 0; }
     Status Verify() const override { return damage_; }
-    Result<std::unique_ptr<LayerCursor>> NewCursor() const override { return damage_; }
+    Result<std::unique_ptr<LayerCursor>> NewCursor(
+        std::optional<DeltaBlockKind>) const override {
+        return damage_;
+    }
 
     Result<SearchStep> SearchPage(const PageKey&, Lsn, PageHistory*) const override {
         return damage_;

@@ -8,8 +8,10 @@
 //          LSNs; kRefused for a file of an unknown version.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,8 +54,10 @@ class DeltaLayerFile : public Layer {
     // Reads every byte of the file, and of the images it refers to: kCorruption for the first
     // damage found.
     virtual Status Verify() const = 0;
-    // Fails for a stand-in. The cursor keeps what it needs open.
-    virtual Result<std::unique_ptr<LayerCursor>> NewCursor() const = 0;
+    // Over the whole file, or what it has of one kind. Fails for a stand-in. The cursor keeps what
+    // it needs open.
+    virtual Result<std::unique_ptr<LayerCursor>> NewCursor(
+        std::optional<DeltaBlockKind> only = std::nullopt) const = 0;
 
     // The file (not its image files) goes with this object: it does not count any more, but readers
     // that began before use it.

@@ -4,8 +4,11 @@
 
 namespace zenith {
 
-LayerCursor::LayerCursor(std::shared_ptr<const DeltaLayerBlocks> blocks)
-    : blocks_(std::move(blocks)) {}
+LayerCursor::LayerCursor(std::shared_ptr<const DeltaLayerBlocks> blocks,
+                         std::optional<DeltaBlockKind> only)
+    : blocks_(std::move(blocks)),
+      next_block_(only ? blocks_->Kind(*only).begin : 0),
+      end_block_(only ? blocks_->Kind(*only).end : blocks_->size()) {}
 
 LayerCursor::~LayerCursor() = default;
 
@@ -14,7 +17,7 @@ Result<bool> LayerCursor::NextGroup() {
         if (block_ != nullptr && !block_->ok()) {
             return blocks_->Damaged(next_block_ - 1);
         }
-        if (next_block_ == blocks_->size()) {
+        if (next_block_ == end_block_) {
             block_ = nullptr;
             entries_.clear();
             next_entry_ = 0;

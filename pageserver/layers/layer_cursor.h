@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,11 +23,14 @@ class DeltaLayerBlocks;
 
 class LayerCursor {
   public:
-    explicit LayerCursor(std::shared_ptr<const DeltaLayerBlocks> blocks);
+    // All of the file, or what it has of one kind.
+    explicit LayerCursor(std::shared_ptr<const DeltaLayerBlocks> blocks,
+                         std::optional<DeltaBlockKind> only = std::nullopt);
     ~LayerCursor();
 
     // Goes to the first entry of the next key; what is left of the one before is passed over.
-    // False at the end of the file. Bytes that are damaged or out of order: kCorruption, for good.
+    // False at the end of the file. Bytes that are damaged or out of order: kCorruption, and
+    // the cursor is of no more use.
     Result<bool> NextKey();
     // Requires: NextKey() said true.
     DeltaBlockKind kind() const { return kind_; }
@@ -45,6 +49,7 @@ class LayerCursor {
     std::string key_;
     bool at_group_ = false;    // a group has been read that NextKey() has not handed out
     size_t next_block_ = 0;
+    size_t end_block_ = 0;
     std::string bytes_;        // of the block
     std::unique_ptr<DeltaBlock> block_;
     DeltaBlockKind block_kind_ = DeltaBlockKind::kCuts;
