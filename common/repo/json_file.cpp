@@ -3,14 +3,48 @@
 #include <rapidjson/error/en.h>
 
 #include <charconv>
+#include <cstdio>
+#include <span>
+
+#include "common/base/crc32c.h"
 
 namespace zenith {
 
+namespace {
+
+constexpr char kChecksumName[] = "crc32c";
+constexpr size_t kChecksumDigits = 8;
+
+uint32_t ChecksumOf(std::string_view text) {
+    return Crc32c(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+// The end of a file, whose bytes before it have the checksum `crc`: one spelling, so that every
+// byte of it counts.
+std::string ChecksumTail(uint32_t crc) {
+    char tail[64];
+    std::snprintf(tail, sizeof tail, "\"%s\": \"%08x\"\n}\n", kChecksumName, crc);
+    return tail;
+}
+
+// A name from a damaged file, for a message.
+std::string Printable(std::string_view text) {
+    std::string shown;
+    for (char c : text.substr(0, 60)) {
+        shown += (c >= ' ' && c < 127) ? c : '?';
+    }
+    return shown;
+}
+
+}  // namespace
+
 Result<JsonReader> JsonReader::Parse(const std::string& path, const std::string& text) {
     JsonReader reader(path);
-    // Iterative: a deeply nested file must not exhaust the stack.
-    constexpr unsigned kFlags =
-        rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
+    // Iterative: a deeply nested file must not exhaust the stack. Trailing commas: one stays where
+    // somebody took the checksum away.
+    constexpr unsigned kFlags = rapidjson::kParseIterativeFlag |
+                                rapidjson::kParseValidateEncodingFlag |
+                                rapidjson::kParseTrailingCommasFlag;
     reader.document_.Parse<kFlags>(text.data(), text.size());
     if (reader.document_.HasParseError()) {
         return reader.Error(std::string("not valid JSON at byte ") +
@@ -20,7 +54,47 @@ Result<JsonReader> JsonReader::Parse(const std::string& path, const std::string&
     if (!reader.document_.IsObject()) {
         return reader.Error("not a JSON object");
     }
+    ZENITH_RETURN_IF_ERROR(reader.CheckChecksum(text));
     return reader;
+}
+
+Status JsonReader::CheckChecksum(const std::string& text) {
+    if (!document_.HasMember(kChecksumName)) {
+        return Status::Ok();
+    }
+    asked_for_.insert(kChecksumName);
+    const std::string hint =
+        "Restore the file from a backup; if it was edited on purpose, remove the line \"" +
+        std::string(kChecksumName) + "\".";
+    const size_t tail_size = ChecksumTail(0).size();
+    if (text.size() < tail_size) {
+        return Error("\"crc32c\" is not at the end").WithHint(hint);
+    }
+    const std::string_view body(text.data(), text.size() - tail_size);
+    if (std::string_view(text).substr(body.size()) != ChecksumTail(ChecksumOf(body))) {
+        return Error("checksum mismatch").WithHint(hint);
+    }
+    has_checksum_ = true;
+    return Status::Ok();
+}
+
+Status JsonReader::RequireChecksum() const {
+    return has_checksum_ ? Status::Ok() : Error("field \"crc32c\" is missing");
+}
+
+Status JsonReader::CheckNoOtherFields() const {
+    std::set<std::string_view> seen;
+    for (const auto& member : document_.GetObject()) {
+        const std::string_view name(member.name.GetString(), member.name.GetStringLength());
+        if (!asked_for_.contains(name)) {
+            // What it is called may be anything: not into a message whole.
+            return Error("unknown field \"" + Printable(name) + "\"");
+        }
+        if (!seen.insert(name).second) {
+            return Error("field \"" + std::string(name) + "\" is there twice");
+        }
+    }
+    return Status::Ok();
 }
 
 Status JsonReader::Error(const std::string& what) const {
@@ -28,10 +102,12 @@ Status JsonReader::Error(const std::string& what) const {
 }
 
 bool JsonReader::Has(const char* name) const {
+    asked_for_.insert(name);
     return document_.HasMember(name);
 }
 
 Result<const rapidjson::Value*> JsonReader::Member(const char* name) const {
+    asked_for_.insert(name);
     auto member = document_.FindMember(name);
     if (member == document_.MemberEnd()) {
         return Error(std::string("field \"") + name + "\" is missing");
@@ -151,8 +227,13 @@ void JsonWriter::Pairs(const char* name,
 }
 
 std::string JsonWriter::Finish() {
+    // Written by the same writer as the rest, so that comma and indentation are right whatever came
+    // before; then the end is replaced by one with the true sum.
+    String(kChecksumName, std::string(kChecksumDigits, '0'));
     writer_.EndObject();
-    return std::string(buffer_.GetString(), buffer_.GetSize()) + "\n";
+    std::string text = std::string(buffer_.GetString(), buffer_.GetSize()) + "\n";
+    text.resize(text.size() - ChecksumTail(0).size());
+    return text + ChecksumTail(ChecksumOf(text));
 }
 
 }  // namespace zenith

@@ -1,5 +1,9 @@
 // JsonReader and JsonWriter: the few shapes our files have, over RapidJSON.
 //
+// A file ends with the member "crc32c": 8 lower-case hexadecimal digits, the CRC-32C of all bytes
+// before that member's name. Where people edit a file they may take the member away; where they do
+// not, it must be there.
+//
 // RapidJSON asserts on a wrong type instead of reporting it, so every access goes through here,
 // where the type is checked first. Errors are kCorruption and name the file and the field. Not
 // thread-safe; one object per file.
@@ -10,6 +14,8 @@
 #include <rapidjson/stringbuffer.h>
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,8 +29,15 @@ namespace zenith {
 
 class JsonReader {
   public:
-    // Parses `text`, the content of the file `path`; its top must be an object.
+    // Parses `text`, the content of the file `path`; its top must be an object. The checksum is
+    // verified when there is one.
     static Result<JsonReader> Parse(const std::string& path, const std::string& text);
+
+    bool has_checksum() const { return has_checksum_; }
+    Status RequireChecksum() const;
+    // Requires: every field there may be was asked for, at least by Has(). An unknown one is a
+    // misspelt or a damaged name, and what it was to say would be lost in silence.
+    Status CheckNoOtherFields() const;
 
     bool Has(const char* name) const;
     Result<std::string> String(const char* name) const;
@@ -45,8 +58,12 @@ class JsonReader {
     explicit JsonReader(std::string path) : path_(std::move(path)) {}
     Result<const rapidjson::Value*> Member(const char* name) const;
 
+    Status CheckChecksum(const std::string& text);
+
     std::string path_;
     rapidjson::Document document_;
+    bool has_checksum_ = false;
+    mutable std::set<std::string, std::less<>> asked_for_;
 };
 
 class JsonWriter {
@@ -57,7 +74,7 @@ class JsonWriter {
     void Boolean(const char* name, bool value);
     void BigNumber(const char* name, uint64_t value);
     void Pairs(const char* name, const std::vector<std::pair<std::string, std::string>>& pairs);
-    // The whole text, with a final newline. Nothing may be added afterwards.
+    // The whole text, with the checksum and a final newline. Nothing may be added afterwards.
     std::string Finish();
 
   private:

@@ -263,6 +263,14 @@ Result<RepoConfig> Repository::ReadConfig() const {
                                    std::to_string(kRepositoryFormatVersion),
                                "Use the newer zenith that wrote it.");
     }
+    if (version < kRepositoryFormatVersion) {
+        return Status::Refused("repository \"" + path_ + "\" has format version " +
+                                   std::to_string(version) + ", this program needs " +
+                                   std::to_string(kRepositoryFormatVersion),
+                               "Version 1 was never released: make a new repository with "
+                               "\"zenith init\", and load it with what pg_dumpall gives with the "
+                               "program that wrote this one.");
+    }
     config.format_version = static_cast<int>(version);
     ZENITH_ASSIGN_OR_RETURN(config.system_identifier, json.BigNumber("system_identifier"));
     ZENITH_ASSIGN_OR_RETURN(config.listen_address, json.String("listen_address"));
@@ -279,6 +287,8 @@ Result<RepoConfig> Repository::ReadConfig() const {
                               " letters, digits and ._-+/");
         }
     }
+    ZENITH_RETURN_IF_ERROR(json.CheckNoOtherFields());
+    config.has_checksum = json.has_checksum();
     return config;
 }
 

@@ -2,8 +2,8 @@
 // metadata. The only place that knows the layout and the only place that parses JSON files.
 //
 //   config.json                    format version, system identifier, page server address
-//   refs/branches/<name>           timeline id
-//   refs/tags/<name>               <timeline id>@<LSN>
+//   refs/branches/<name>           <timeline id> <checksum>
+//   refs/tags/<name>               <timeline id>@<LSN> <checksum>
 //   timelines/<id>/timeline.json   ancestor, ancestor LSN, created at, term, last compute
 //   timelines/<id>/wal/            WAL segments
 //   timelines/<id>/snapshots/      initial snapshot (root timelines)
@@ -15,7 +15,9 @@
 //
 // Writes are atomic (file, fsync, rename, fsync of the directory). Thread rule: the functions keep
 // no state; two writers of one file are kept apart by the page server, which alone writes refs/ and
-// timelines/ while it runs. Errors: kCorruption for a file that does not parse, with its path.
+// timelines/ while it runs. Errors: kCorruption for a file that does not parse or has another
+// checksum than it says, with its path. JSON files end with theirs (json_file.h); the one of a
+// reference is the CRC-32C of the bytes before the space, in 8 lower-case hexadecimal digits.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +35,9 @@
 namespace zenith {
 
 // Version of everything below the repository directory. Raise it when an older program would
-// misread what a newer one writes; a newer version than ours is refused with a hint.
-inline constexpr int kRepositoryFormatVersion = 1;
+// misread what a newer one writes; any other version than ours is refused with a hint.
+// 2: checksums, and layer files of version 2. 1 was never released.
+inline constexpr int kRepositoryFormatVersion = 2;
 
 // The "port" in the name of the page server's Unix socket. Fixed, so that computes find the page
 // server again after its restart whatever TCP port it got.
@@ -49,6 +52,7 @@ struct RepoConfig {
     int listen_port = 0;
     std::string pg_bindir;         // where the matching postgres, initdb and pg_ctl are
     std::string socket_directory;  // empty: chosen by Repository::SocketDirectory
+    bool has_checksum = false;     // as read; somebody who edits the file may remove it
 };
 
 struct TimelineFile {
@@ -80,6 +84,7 @@ struct ComputeFile {
     // Settings for postgres beside ours, in the order given; the last of a name wins.
     std::vector<std::pair<std::string, std::string>> settings;
     int64_t created_at = 0;  // Unix seconds
+    bool has_checksum = false;  // as read; somebody who edits the file may remove it
 };
 
 class Repository {

@@ -45,6 +45,8 @@ Result<ComputeFile> Repository::ReadCompute(const std::string& name) const {
     ZENITH_ASSIGN_OR_RETURN(file.listen_addresses, json.String("listen_addresses"));
     ZENITH_ASSIGN_OR_RETURN(file.settings, json.Pairs("settings"));
     ZENITH_ASSIGN_OR_RETURN(file.created_at, json.Integer("created_at", 0, INT64_MAX));
+    ZENITH_RETURN_IF_ERROR(json.CheckNoOtherFields());
+    file.has_checksum = json.has_checksum();
     return file;
 }
 

@@ -2,8 +2,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
+#include <span>
 
+#include "common/base/crc32c.h"
 #include "common/base/posix_file.h"
 #include "common/repo/repository.h"
 
@@ -66,12 +69,25 @@ bool IsRegularFile(const std::string& path) {
     return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
+// The line of a reference file: what it says and the checksum of that.
+std::string RefLine(const std::string& content) {
+    char checksum[16];
+    std::snprintf(checksum, sizeof checksum, " %08x\n",
+                  Crc32c(std::as_bytes(std::span(content.data(), content.size()))));
+    return content + checksum;
+}
+
 Result<std::string> ReadRef(const std::string& path) {
     ZENITH_ASSIGN_OR_RETURN(std::string text, ReadWholeFile(path));
-    if (!text.empty() && text.back() == '\n') {
-        text.pop_back();
+    std::string content = text.substr(0, text.find(' '));
+    if (text != RefLine(content)) {
+        return Status::Corruption("file \"" + path + "\": " +
+                                      (content.size() == text.size() ? "no checksum"
+                                                                     : "checksum mismatch"),
+                                  "Restore the file from a backup, or delete it and make the "
+                                  "branch or tag again.");
     }
-    return text;
+    return content;
 }
 
 Result<TimelineId> ReadBranch(const std::string& path) {
@@ -150,7 +166,7 @@ Status WriteRef(const std::string& refs, const std::string& kind, const std::str
         return Status::AlreadyExists("there are names below \"" + name +
                                      "/\", so there cannot be \"" + name + "\"");
     }
-    return ReplaceFileAtomically(path, content + "\n");
+    return ReplaceFileAtomically(path, RefLine(content));
 }
 
 // Requires: the reference exists.

@@ -6,12 +6,24 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstdio>
 #include <fstream>
+#include <functional>
+#include <span>
 
+#include "common/base/crc32c.h"
 #include "common/base/posix_file.h"
 
 namespace zenith {
 namespace {
+
+// A reference file with the right checksum of what it says.
+std::string WithChecksum(const std::string& content) {
+    char checksum[16];
+    snprintf(checksum, sizeof checksum, " %08x\n",
+             Crc32c(std::as_bytes(std::span(content.data(), content.size()))));
+    return content + checksum;
+}
 
 class RepositoryTest : public testing::Test {
   protected:
@@ -37,9 +49,95 @@ class RepositoryTest : public testing::Test {
         return file.id;
     }
 
+    // Every bit of the file at `path` in turn: `read` must fail each time, naming the file.
+    void FlipEveryBit(const std::string& path, const std::function<Status()>& read) {
+        const std::string whole = repository_->path() + "/" + path;
+        const std::string good = *ReadWholeFile(whole);
+        for (size_t i = 0; i < good.size() * 8; i++) {
+            std::string bad = good;
+            bad[i / 8] = static_cast<char>(bad[i / 8] ^ (1 << i % 8));
+            Put(path, bad);
+            Status status = read();
+            ASSERT_FALSE(status.ok()) << path << ", bit " << i % 8 << " of byte " << i / 8;
+            EXPECT_EQ(status.code(), StatusCode::kCorruption);
+            EXPECT_NE(status.message().find(whole), std::string::npos) << status.message();
+        }
+        for (size_t length = 0; length < good.size(); length++) {
+            Put(path, good.substr(0, length));
+            EXPECT_FALSE(read().ok()) << path << " cut to " << length;
+        }
+        Put(path, good);
+        EXPECT_TRUE(read().ok());
+    }
+
     std::string directory_;
     std::unique_ptr<Repository> repository_;
 };
+
+TEST_F(RepositoryTest, EveryFlippedBitIsFound) {
+    RepoConfig config;
+    config.system_identifier = 7300000000000000123;
+    config.pg_bindir = "/usr/lib/postgresql/15/bin";
+    config.socket_directory = "/tmp/x";
+    ASSERT_TRUE(repository_->WriteConfig(config).ok());
+    FlipEveryBit("config.json", [&] { return repository_->ReadConfig().status(); });
+
+    TimelineFile file;
+    file.id = TimelineId::Random();
+    file.ancestor = TimelineId::Random();
+    file.ancestor_lsn = Lsn(0xABCDEF0123456789ULL);
+    file.created_at = 1790000000;
+    file.compute_connstr = "host=/tmp/x port=1";
+    ASSERT_TRUE(repository_->WriteTimeline(file).ok());
+    FlipEveryBit("timelines/" + file.id.ToString() + "/timeline.json",
+                 [&] { return repository_->ReadTimeline(file.id).status(); });
+
+    ASSERT_TRUE(repository_->WriteBranch("main", file.id).ok());
+    ASSERT_TRUE(repository_->WriteTag("v1", TimelinePoint{file.id, Lsn(0xBEEF)}).ok());
+    FlipEveryBit("refs/branches/main", [&] { return repository_->FindBranch("main").status(); });
+    FlipEveryBit("refs/tags/v1", [&] { return repository_->FindTag("v1").status(); });
+
+    ComputeFile compute;
+    compute.name = "c";
+    compute.branch = "main";
+    compute.timeline = file.id;
+    compute.port = 15432;
+    compute.settings = {{"shared_buffers", "1MB"}};
+    ASSERT_TRUE(EnsureDirectory(repository_->ComputeDirectory("c")).ok());
+    ASSERT_TRUE(repository_->WriteCompute(compute).ok());
+    FlipEveryBit("computes/c/compute.json", [&] { return repository_->ReadCompute("c").status(); });
+}
+
+// A file that somebody edited: refused with the way out, which leaves a comma behind.
+TEST_F(RepositoryTest, EditedFilesMayGoWithoutChecksum) {
+    RepoConfig config;
+    config.pg_bindir = "/x";
+    ASSERT_TRUE(repository_->WriteConfig(config).ok());
+    EXPECT_TRUE(repository_->ReadConfig()->has_checksum);
+    std::string text = *ReadWholeFile(repository_->ConfigPath());
+    text.replace(text.find("127.0.0.1"), 9, "10.0.0.1");
+    Put("config.json", text);
+    Status status = repository_->ReadConfig().status();
+    EXPECT_EQ(status.code(), StatusCode::kCorruption);
+    EXPECT_NE(status.hint().find("remove the line"), std::string::npos);
+    const size_t line = text.find("  \"crc32c\"");
+    text.erase(line, text.find('\n', line) + 1 - line);
+    Put("config.json", text);
+    Result<RepoConfig> read = repository_->ReadConfig();
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    EXPECT_FALSE(read->has_checksum);
+    EXPECT_EQ(read->listen_address, "10.0.0.1");
+
+    // Nobody edits this one.
+    TimelineId id = MakeTimeline();
+    const std::string path = "timelines/" + id.ToString() + "/timeline.json";
+    text = *ReadWholeFile(repository_->path() + "/" + path);
+    text.erase(text.find(",\n  \"crc32c\""));
+    Put(path, text + "\n}\n");
+    status = repository_->ReadTimeline(id).status();
+    EXPECT_EQ(status.code(), StatusCode::kCorruption);
+    EXPECT_NE(status.message().find("\"crc32c\" is missing"), std::string::npos);
+}
 
 TEST_F(RepositoryTest, ConfigRoundTrip) {
     RepoConfig config;
@@ -65,8 +163,17 @@ TEST_F(RepositoryTest, NoRepositoryIsNotFoundWithHint) {
 }
 
 TEST_F(RepositoryTest, NewerFormatIsRefused) {
-    Put("config.json", R"({"format_version": 2, "anything": {"new": []}})");
+    Put("config.json", R"({"format_version": 3, "anything": {"new": []}})");
     EXPECT_EQ(repository_->ReadConfig().status().code(), StatusCode::kRefused);
+}
+
+TEST_F(RepositoryTest, OlderFormatIsRefusedWithWhatToDo) {
+    Put("config.json", R"({"format_version": 1, "system_identifier": "7", "listen_address": "",
+                           "listen_port": 0, "pg_bindir": "/x"})");
+    Result<RepoConfig> read = repository_->ReadConfig();
+    ASSERT_FALSE(read.ok());
+    EXPECT_EQ(read.status().code(), StatusCode::kRefused);
+    EXPECT_NE(read.status().hint().find("zenith init"), std::string::npos);
 }
 
 TEST_F(RepositoryTest, HostileConfigIsCorruption) {
@@ -87,21 +194,25 @@ TEST_F(RepositoryTest, HostileConfigIsCorruption) {
         R"({"format_version": 1e400})",
         R"({"format_version": 0})",
         R"({"format_version": [1]})",
-        R"({"format_version": 1, "system_identifier": 7, )" + good_tail,
-        R"({"format_version": 1, "system_identifier": "7x", )" + good_tail,
-        R"({"format_version": 1, "system_identifier": "", )" + good_tail,
-        R"({"format_version": 1, "system_identifier": "99999999999999999999999", )" + good_tail,
-        R"({"format_version": 1, "system_identifier": "7"})",
-        R"({"format_version": 1, "system_identifier": "7", "listen_address": null,)"
+        R"({"format_version": 2, "system_identifier": 7, )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "7x", )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "", )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "99999999999999999999999", )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "7"})",
+        R"({"format_version": 2, "system_identifier": "7", "listen_address": null,)"
         R"( "listen_port": 0, "pg_bindir": "/x"})",
-        R"({"format_version": 1, "system_identifier": "7", "listen_address": "",)"
+        R"({"format_version": 2, "system_identifier": "7", "listen_address": "",)"
         R"( "listen_port": 65536, "pg_bindir": "/x"})",
-        R"({"format_version": 1, "system_identifier": "7", "listen_address": "",)"
+        R"({"format_version": 2, "system_identifier": "7", "listen_address": "",)"
         R"( "listen_port": 0, "pg_bindir": {}})",
-        "{\"format_version\": 1, \"system_identifier\": \"\xff\xfe\", " + good_tail,
-        R"({"format_version": 1, "system_identifier": "7", "socket_directory": "relative", )" +
+        "{\"format_version\": 2, \"system_identifier\": \"\xff\xfe\", " + good_tail,
+        R"({"format_version": 2, "system_identifier": "7", "pitr": "1 day", )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "7", "listen_port": 1, )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "7", "crc32c": "00000000", )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "7", "crc32c": 5, )" + good_tail,
+        R"({"format_version": 2, "system_identifier": "7", "socket_directory": "relative", )" +
             good_tail,
-        R"({"format_version": 1, "system_identifier": "7", "socket_directory": "/a,/b", )" +
+        R"({"format_version": 2, "system_identifier": "7", "socket_directory": "/a,/b", )" +
             good_tail,
     };
     for (const std::string& text : cases) {
@@ -338,15 +449,18 @@ TEST_F(RepositoryTest, BranchesAndTags) {
 
 TEST_F(RepositoryTest, BrokenRefsAreCorruption) {
     TimelineId a = MakeTimeline();
-    for (const std::string& text : {std::string(), std::string("main"), a.ToString() + "x",
-                                    std::string("../../etc/passwd"), std::string(1, '\0')}) {
+    for (const std::string& text :
+         {std::string(), std::string("main"), a.ToString() + "x", a.ToString() + "\n",
+          a.ToString() + " 00000000\n", std::string("../../etc/passwd"), std::string(1, '\0'),
+          WithChecksum(""), WithChecksum("main"), WithChecksum(a.ToString() + "x"),
+          WithChecksum(a.ToString()) + "\n", " " + WithChecksum(a.ToString())}) {
         Put("refs/branches/b", text);
         EXPECT_EQ(repository_->FindBranch("b").status().code(), StatusCode::kCorruption);
         EXPECT_EQ(repository_->ListBranches().status().code(), StatusCode::kCorruption);
     }
-    for (const std::string& text : {std::string("@"), a.ToString(), a.ToString() + "@",
-                                    a.ToString() + "@0/", "@" + a.ToString() + "@0/1"}) {
-        Put("refs/tags/t", text);
+    for (const std::string& content : {std::string("@"), a.ToString(), a.ToString() + "@",
+                                       a.ToString() + "@0/", "@" + a.ToString() + "@0/1"}) {
+        Put("refs/tags/t", WithChecksum(content));
         EXPECT_EQ(repository_->FindTag("t").status().code(), StatusCode::kCorruption);
         EXPECT_EQ(repository_->ListTags().status().code(), StatusCode::kCorruption);
     }

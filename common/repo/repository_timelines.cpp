@@ -42,6 +42,8 @@ Result<TimelineFile> Repository::ReadTimeline(const TimelineId& id) const {
     if (json.Has("compute_connstr")) {
         ZENITH_ASSIGN_OR_RETURN(file.compute_connstr, json.String("compute_connstr"));
     }
+    ZENITH_RETURN_IF_ERROR(json.CheckNoOtherFields());
+    ZENITH_RETURN_IF_ERROR(json.RequireChecksum());
     return file;
 }
 
