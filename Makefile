@@ -24,7 +24,7 @@ LIBS := -lspdlog -lfmt -lpq -lzstd
 FOLDERS := common/base common/pgformat common/pagestream common/pgwire common/pqclient common/repo \
 	pageserver/wal_decoder pageserver/native_redo pageserver/layers pageserver/wal_ingest \
 	pageserver/reconstruct pageserver/redo pageserver/wal_receiver pageserver/timelines \
-	pageserver/base_backup pageserver/page_service pageserver/testing zenith_cli zenith_cli/commands
+	pageserver/base_backup pageserver/page_service pageserver/inspect pageserver/testing zenith_cli zenith_cli/commands
 
 # Archives a folder's unit tests are linked with, itself excluded: a forbidden call does not link.
 USES_common/base :=
@@ -53,6 +53,9 @@ USES_pageserver/page_service := pageserver/testing pageserver/base_backup pagese
 	pageserver/wal_receiver pageserver/reconstruct pageserver/wal_ingest pageserver/native_redo \
 	pageserver/layers pageserver/wal_decoder common/repo common/pgwire common/pagestream \
 	common/pqclient common/pgformat common/base
+USES_pageserver/inspect := pageserver/testing pageserver/redo pageserver/timelines \
+	pageserver/wal_receiver pageserver/reconstruct pageserver/wal_ingest pageserver/native_redo \
+	pageserver/layers pageserver/wal_decoder common/repo common/pqclient common/pgformat common/base
 USES_pageserver/testing := common/pgformat common/base
 USES_zenith_cli := common/repo common/pqclient common/base
 USES_zenith_cli/commands := zenith_cli common/repo common/pqclient common/base
@@ -77,7 +80,7 @@ endif
 endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
-PAGESERVER_FOLDERS := pageserver/page_service $(filter-out pageserver/testing,$(USES_pageserver/page_service)) pageserver/redo
+PAGESERVER_FOLDERS := pageserver/page_service pageserver/inspect $(filter-out pageserver/testing,$(USES_pageserver/page_service)) pageserver/redo
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
 .PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres \

@@ -16,6 +16,7 @@
 #include "common/base/log.h"
 #include "common/base/posix_file.h"
 #include "common/repo/repository.h"
+#include "pageserver/inspect/inspect_commands.h"
 #include "pageserver/page_service/page_service.h"
 #include "pageserver/reconstruct/page_reconstructor.h"
 #include "pageserver/redo/redo_process_pool.h"
@@ -231,6 +232,7 @@ int Run(int argc, char** argv) {
     import->add_option("--pgdata", options.pgdata, "the data directory; it is only read")
         ->required();
     import->add_option("--timeline", options.timeline, "id of the new timeline")->required();
+    InspectCommands inspect(app, &options.repository);
     CLI11_PARSE(app, argc, argv);
 
     Status status;
@@ -238,6 +240,12 @@ int Run(int argc, char** argv) {
         status = Status::InvalidArgument("no repository given", "Add --repo-dir DIRECTORY.");
     } else if (import->parsed()) {
         status = Import(options);
+    } else if (inspect.given()) {
+        Result<int> outcome = inspect.Run();
+        if (outcome.ok()) {
+            return *outcome;
+        }
+        status = outcome.status();
     } else {
         // Blocked before any thread starts, so that only sigwait() takes them.
         sigset_t stop_signals;

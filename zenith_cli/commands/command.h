@@ -46,6 +46,8 @@ void AddPageServerCommands(CLI::App& app, CommandRun& chosen);
 void AddBranchCommand(CLI::App& app, CommandRun& chosen);
 void AddTagCommand(CLI::App& app, CommandRun& chosen);
 void AddPsqlCommand(CLI::App& app, CommandRun& chosen);
+// fsck, layer list, layer dump.
+void AddInspectCommands(CLI::App& app, CommandRun& chosen);
 // Below "pg".
 void AddPgCreateCommand(CLI::App& pg, CommandRun& chosen);
 void AddPgStartCommand(CLI::App& pg, CommandRun& chosen);

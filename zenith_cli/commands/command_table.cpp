@@ -74,6 +74,7 @@ void AddAllCommands(CLI::App& app, CommandRun& chosen) {
     AddPgListCommand(*pg, chosen);
     AddPgDestroyCommand(*pg, chosen);
     AddPageServerCommands(app, chosen);
+    AddInspectCommands(app, chosen);
 }
 
 int RunZenith(int argc, const char* const* argv) {

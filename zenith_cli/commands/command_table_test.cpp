@@ -57,6 +57,14 @@ TEST(CommandLine, UsageErrors) {
         {"pg", "destroy"},
         {"stop", "--mode", ""},
         {"psql", "main", "-c", "SELECT 1"},
+        {"fsck", "extra"},
+        {"fsck", "--", "extra"},
+        {"layer"},
+        {"layer", "nonsense"},
+        {"layer", "list", "main", "dev"},
+        {"layer", "dump"},
+        {"layer", "dump", "x", "--block", "-1"},
+        {"layer", "dump", "x", "--block", "x"},
     };
     for (const auto& arguments : cases) {
         Outcome outcome = RunCli(arguments);
@@ -93,6 +101,10 @@ TEST(CommandLine, HelpAndVersion) {
         {"pg", "stop", "--help"},
         {"pg", "list", "--help"},
         {"pg", "destroy", "--help"},
+        {"fsck", "--help"},
+        {"layer", "--help"},
+        {"layer", "list", "--help"},
+        {"layer", "dump", "--help"},
         {"pageserver", "--help"},
         {"pageserver", "stop", "--help"},
         {"--version"},
