@@ -22,6 +22,7 @@ inline constexpr uint32_t kPgControlVersion = 1300;
 inline constexpr uint32_t kCatalogVersion = 202209061;
 
 inline constexpr size_t kPageHeaderSize = 24;              // SizeOfPageHeaderData
+inline constexpr size_t kPageChecksumOffset = 8;           // pd_checksum, 2 bytes
 
 using PageBuffer = std::array<std::byte, kPageSize>;
 using PageSpan = std::span<std::byte, kPageSize>;

@@ -54,6 +54,7 @@ SAME(zenith::kGlobalTablespaceOid, GLOBALTABLESPACE_OID);
 SAME(zenith::kPgControlVersion, PG_CONTROL_VERSION);
 SAME(zenith::kCatalogVersion, CATALOG_VERSION_NO);
 SAME(zenith::kPageHeaderSize, SizeOfPageHeaderData);
+SAME(zenith::kPageChecksumOffset, offsetof(PageHeaderData, pd_checksum));
 SAME(zenith::kPageHeaderSize, MAXALIGN(SizeOfPageHeaderData));
 static_assert(__builtin_strcmp(zenith::kTablespaceVersionDirectory,
                                TABLESPACE_VERSION_DIRECTORY) == 0,
