@@ -273,6 +273,9 @@ Result<RepoConfig> Repository::ReadConfig() const {
     }
     config.format_version = static_cast<int>(version);
     ZENITH_ASSIGN_OR_RETURN(config.system_identifier, json.BigNumber("system_identifier"));
+    if (json.Has("data_checksums")) {
+        ZENITH_ASSIGN_OR_RETURN(config.data_checksums, json.Boolean("data_checksums"));
+    }
     ZENITH_ASSIGN_OR_RETURN(config.listen_address, json.String("listen_address"));
     ZENITH_ASSIGN_OR_RETURN(int64_t port, json.Integer("listen_port", 0, 65535));
     config.listen_port = static_cast<int>(port);
@@ -296,6 +299,9 @@ Status Repository::WriteConfig(const RepoConfig& config) const {
     JsonWriter json;
     json.Integer("format_version", config.format_version);
     json.BigNumber("system_identifier", config.system_identifier);
+    if (config.data_checksums) {
+        json.Boolean("data_checksums", true);
+    }
     json.String("listen_address", config.listen_address);
     json.Integer("listen_port", config.listen_port);
     json.String("pg_bindir", config.pg_bindir);

@@ -46,6 +46,8 @@ inline constexpr int kPageServerSocketPort = 6400;
 struct RepoConfig {
     int format_version = kRepositoryFormatVersion;
     uint64_t system_identifier = 0;
+    // The cluster was made with --data-checksums: all timelines of a repository are of one cluster.
+    bool data_checksums = false;
     // TCP address of the page server; port 0 lets the kernel choose (see pageserver.port). An empty
     // address: no TCP, the Unix socket alone.
     std::string listen_address = "127.0.0.1";

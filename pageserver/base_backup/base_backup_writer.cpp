@@ -12,6 +12,7 @@
 #include "common/base/byte_writer.h"
 #include "common/base/crc32c.h"
 #include "common/pgformat/control_file.h"
+#include "common/pgformat/page_checksum.h"
 #include "common/pgformat/page_format.h"
 #include "common/pgformat/relation_key.h"
 #include "common/pgformat/segment_name.h"
@@ -249,6 +250,15 @@ Status Writer::WriteUnlogged(const RelForkKey& init, BlockNumber blocks) {
         keys.push_back(PageKey::Relation(init, block));
     }
     ZENITH_ASSIGN_OR_RETURN(std::string bytes, Pages(keys));
+    if (state_.data_checksum_version != 0) {
+        // Redo leaves none. The main fork's are the same: they depend on the block's number only.
+        for (BlockNumber block = 0; block < blocks; block++) {
+            SetPageChecksum(PageSpan(reinterpret_cast<std::byte*>(bytes.data()) +
+                                         static_cast<size_t>(block) * kPageSize,
+                                     kPageSize),
+                            block);
+        }
+    }
     if (blocks > kRelationSegmentBlocks) {
         return Status::Corruption("init fork " + init.ToString() + " has " +
                                   std::to_string(blocks) + " blocks");
@@ -387,8 +397,7 @@ Status Writer::WriteControlFileAndWal() {
     control.max_prepared_xacts = state_.max_prepared_xacts;
     control.max_locks_per_xact = state_.max_locks_per_xact;
     control.track_commit_timestamp = state_.track_commit_timestamp;
-    // Pages are rebuilt without a checksum, and every page on its way is covered by others.
-    control.data_checksum_version = 0;
+    control.data_checksum_version = state_.data_checksum_version;
     // The cluster's own nonce: answers to unknown users must not change from start to start.
     ZENITH_ASSIGN_OR_RETURN(std::string original,
                             Blob(std::string(kFileBlobPrefix) + "global/pg_control"));

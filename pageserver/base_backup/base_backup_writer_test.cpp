@@ -9,6 +9,7 @@
 #include "common/base/byte_reader.h"
 #include "common/base/byte_writer.h"
 #include "common/base/crc32c.h"
+#include "common/pgformat/page_checksum.h"
 #include "pageserver/layers/wal_storage.h"
 #include "pageserver/testing/fake_redo_applier.h"
 #include "pageserver/testing/wal_builder.h"
@@ -234,6 +235,40 @@ TEST_F(BaseBackupTest, RelationsOfEveryKind) {
     EXPECT_EQ(Size("pg_tblspc/30000/PG_15_202209061/5/20003"), 8192);
     EXPECT_EQ(Size("pg_tblspc/30000/PG_15_202209061/5/PG_VERSION"), -1)
         << "DROP TABLESPACE wants the directory empty";
+}
+
+TEST_F(BaseBackupTest, ClusterWithChecksums) {
+    ControlFile control = cluster_.control();
+    control.data_checksum_version = 1;
+    cluster_.WriteControlFile(control);
+    auto config = repository_.ReadConfig();
+    ASSERT_TRUE(config.ok());
+    config->data_checksums = true;
+    ASSERT_TRUE(repository_.WriteConfig(*config).ok());
+    root_ = TimelineId::Random();
+    Status status = ImportCluster(repository_, cluster_.pgdata(), root_);
+    ASSERT_TRUE(status.ok()) << status.message();
+
+    WalBuilder builder = Builder();
+    const RelForkKey init{{1663, 5, 20000}, Fork::kInit};
+    CreateFork(&builder, {init.node, Fork::kMain});
+    CreateFork(&builder, init);
+    PutImage(&builder, init, 0, 'i');
+    PutImage(&builder, init, 1, 'j');
+    OpenWith(builder);
+    Backup(std::nullopt, root_);
+
+    EXPECT_EQ(Control().data_checksum_version, 1u);
+    std::string pages = Content("base/5/20000_init");
+    ASSERT_EQ(pages.size(), 2 * kPageSize);
+    for (BlockNumber block = 0; block < 2; block++) {
+        PageBuffer page;
+        std::memcpy(page.data(), pages.data() + block * kPageSize, kPageSize);
+        uint16_t stored;
+        std::memcpy(&stored, page.data() + kPageChecksumOffset, sizeof stored);
+        EXPECT_EQ(stored, PageChecksum(page, block));
+    }
+    EXPECT_EQ(Content("base/5/20000"), pages);
 }
 
 // What startup reads is there even when its page was never written.

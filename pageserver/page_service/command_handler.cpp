@@ -179,7 +179,8 @@ Status CommandHandler::ExecutePagestream(const Command& command, WireSession& se
                 " of them at once; close some, or start it with a higher --max-connections.");
     }
     ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, manager_.Get(command.timeline));
-    return PagestreamHandler(std::move(timeline), reconstructor_, counters_, wait_lsn_timeout_ms_)
+    return PagestreamHandler(std::move(timeline), reconstructor_, counters_, wait_lsn_timeout_ms_,
+                             manager_.config().data_checksums)
         .Serve(session);
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/pagestream/pagestream_codec.h"
+#include "common/pgformat/page_checksum.h"
 
 namespace zenith {
 
@@ -32,11 +33,12 @@ Lsn OldestLsn(const Timeline& timeline) {
 
 PagestreamHandler::PagestreamHandler(std::shared_ptr<Timeline> timeline,
                                      PageReconstructor& reconstructor, PagestreamCounters& counters,
-                                     int wait_timeout_ms)
+                                     int wait_timeout_ms, bool data_checksums)
     : timeline_(std::move(timeline)),
       reconstructor_(reconstructor),
       counters_(counters),
       wait_timeout_ms_(wait_timeout_ms),
+      data_checksums_(data_checksums),
       oldest_lsn_(OldestLsn(*timeline_)) {}
 
 Status PagestreamHandler::Serve(WireSession& session) {
@@ -164,7 +166,7 @@ Status PagestreamHandler::AnswerRun(WireSession& session, std::span<const PageRe
     size_t next = 0;
     for (const PageRequest& request : run) {
         for (uint32_t i = 0; i < request.count; i++, next++) {
-            const PageReconstructor::PageResult& result = results[next];
+            PageReconstructor::PageResult& result = results[next];
             message.clear();
             if (!result.ok()) {
                 counters_.failures++;
@@ -178,6 +180,9 @@ Status PagestreamHandler::AnswerRun(WireSession& session, std::span<const PageRe
                 response.request_id = request.request_id;
                 response.block = keys[next].block;
                 if (result->has_value()) {
+                    if (data_checksums_) {
+                        SetPageChecksum(**result, response.block);
+                    }
                     response.kind = PageResponse::Kind::kPage;
                     response.page = **result;
                 }

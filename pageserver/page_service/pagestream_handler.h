@@ -34,9 +34,10 @@ struct PagestreamCounters {
 class PagestreamHandler {
   public:
     // Everything given outlives the handler. `wait_timeout_ms`: how long a request may wait for
-    // WAL that has not been ingested yet.
+    // WAL that has not been ingested yet. `data_checksums`: the cluster has them; redo leaves none,
+    // so they are set here, and the compute's buffer manager verifies them.
     PagestreamHandler(std::shared_ptr<Timeline> timeline, PageReconstructor& reconstructor,
-                      PagestreamCounters& counters, int wait_timeout_ms);
+                      PagestreamCounters& counters, int wait_timeout_ms, bool data_checksums);
 
     // Serves the stream until the client ends it (OK) or breaks the protocol (kInvalidArgument).
     Status Serve(WireSession& session);
@@ -58,6 +59,7 @@ class PagestreamHandler {
     PageReconstructor& reconstructor_;
     PagestreamCounters& counters_;
     int wait_timeout_ms_;
+    bool data_checksums_;
     Lsn oldest_lsn_;
 };
 

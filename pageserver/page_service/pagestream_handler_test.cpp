@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "common/pagestream/pagestream_codec.h"
+#include "common/pgformat/page_checksum.h"
 #include "pageserver/page_service/service_fixture_for_test.h"
 
 namespace zenith {
@@ -120,6 +121,26 @@ TEST_F(PagestreamTest, PipelinedRequestsAreAnsweredInOrder) {
     EXPECT_EQ(StatusValue("page_requests"), 1000u);
     EXPECT_EQ(StatusValue("pages_served"), 2000u);
     EXPECT_EQ(StatusValue("page_failures"), 0u);
+}
+
+// What PostgreSQL verifies is on every page of a cluster with checksums, and on no other's.
+TEST_F(PagestreamTest, ChecksumsAreSet) {
+    manager_.set_data_checksums();
+    Start();
+    PqConnection stream = OpenStream();
+    Send(stream, Request(1, 40, 10));
+    std::string bytes;
+    for (BlockNumber block = 40; block < 50; block++) {
+        PageResponse response = Receive(stream, &bytes);
+        std::optional<PageBuffer> expected = TestPage(block);
+        if (expected) {
+            SetPageChecksum(*expected, block);
+            EXPECT_NE(*expected, *TestPage(block));
+            EXPECT_TRUE(std::ranges::equal(*expected, response.page)) << block;
+        } else {
+            EXPECT_EQ(response.kind, PageResponse::Kind::kMissing) << block;
+        }
+    }
 }
 
 // Requests that lie in the socket together become one call of the reconstructor.

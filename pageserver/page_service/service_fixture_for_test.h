@@ -37,6 +37,7 @@ inline std::optional<PageBuffer> TestPage(BlockNumber block) {
     }
     PageBuffer page{};
     SetPageLsn(page, kSnapshotLsn);
+    page[15] = std::byte{0x20};  // pd_upper: not a new page
     page[100] = static_cast<std::byte>(block);
     page[101] = static_cast<std::byte>(block >> 8);
     return page;
@@ -48,6 +49,8 @@ class FakeTimelineManager : public TimelineManager {
         : repository_(repository), wal_directory_(std::move(wal_directory)) {
         config_.system_identifier = 4711;
     }
+    // Before the service starts.
+    void set_data_checksums() { config_.data_checksums = true; }
 
     const RepoConfig& config() const override { return config_; }
 

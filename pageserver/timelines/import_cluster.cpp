@@ -100,14 +100,22 @@ Status ImportCluster(const Repository& repository, const std::string& pgdata,
             "Load it with pg_dumpall into a fresh repository instead.");
     }
     ZENITH_ASSIGN_OR_RETURN(RepoConfig config, repository.ReadConfig());
+    const bool checksums = control.data_checksum_version != 0;
     if (config.system_identifier == 0) {
         config.system_identifier = control.system_identifier;
+        config.data_checksums = checksums;
         ZENITH_RETURN_IF_ERROR(repository.WriteConfig(config));
     } else if (config.system_identifier != control.system_identifier) {
         return Status::Refused("the cluster has system identifier " +
                                std::to_string(control.system_identifier) +
                                ", the repository has " + std::to_string(config.system_identifier),
                                "Use \"zenith init\" in another directory for another cluster.");
+    } else if (config.data_checksums != checksums) {
+        // What the page server serves has them or has them not, whatever the timeline.
+        return Status::Refused(
+            std::string("the cluster has ") + (checksums ? "data checksums" : "no data checksums") +
+                ", the repository has " + (checksums ? "none" : "them"),
+            std::string("Use pg_checksums --") + (checksums ? "disable" : "enable") + " on it first.");
     }
     ZENITH_ASSIGN_OR_RETURN(Lsn end, EndOfShutdownCheckpoint(pgdata + "/pg_wal", control));
 

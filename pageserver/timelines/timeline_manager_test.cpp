@@ -675,6 +675,10 @@ TEST(ImportRefusal, NothingIsLeftBehind) {
     cluster.WriteControlFile(control);
     expect_refused(StatusCode::kRefused);
     control = cluster.control();
+    control.data_checksum_version = 1;  // the repository's cluster has none
+    cluster.WriteControlFile(control);
+    expect_refused(StatusCode::kRefused);
+    control = cluster.control();
     control.check_point = control.check_point + 8;
     cluster.WriteControlFile(control);
     expect_refused(StatusCode::kCorruption);

@@ -38,6 +38,7 @@ struct InitOptions {
     std::string encoding;
     std::string locale;
     int listen_port = 0;
+    bool data_checksums = false;
 };
 
 // What may stand before "=" or as a whole among the arguments handed to initdb, but is ours.
@@ -49,14 +50,6 @@ Status CheckInitdbArguments(const std::vector<std::string>& arguments) {
                     std::string("initdb's ") + option + " is set by zenith and cannot be changed",
                     "Leave it out.");
             }
-        }
-        // Accepting it would promise what computes do not do: their files are copies, and what the
-        // page server stores has checksums of its own.
-        if (argument == "-k" || argument == "--data-checksums") {
-            return Status::InvalidArgument("data checksums are not supported on computes",
-                                           "Leave " + argument +
-                                               " out; the page server keeps "
-                                               "checksums of all it stores.");
         }
         // Short options: alone, or with the value attached.
         if (argument.size() >= 2 && argument[0] == '-' &&
@@ -95,23 +88,34 @@ Status MakeParents(const std::string& directory) {
     return error ? ErrnoStatus("create directory", directory, error.value()) : Status::Ok();
 }
 
-Result<uint64_t> SystemIdentifier(const std::string& bindir, const std::string& pgdata) {
+// The number behind `label` in what pg_controldata prints.
+std::optional<uint64_t> ControlDataNumber(const std::string& text, std::string_view label) {
+    size_t at = text.find(label);
+    if (at == std::string::npos) {
+        return std::nullopt;
+    }
+    at = text.find_first_not_of(' ', at + label.size());
+    uint64_t number = 0;
+    if (at == std::string::npos ||
+        std::from_chars(text.data() + at, text.data() + text.size(), number).ec != std::errc()) {
+        return std::nullopt;
+    }
+    return number;
+}
+
+// Fills what the configuration says of the new cluster.
+Status DescribeCluster(const std::string& bindir, const std::string& pgdata, RepoConfig* config) {
     ZENITH_ASSIGN_OR_RETURN(
         std::string text,
         RunProgram({{bindir + "/pg_controldata", "-D", pgdata}, "", {{"LC_ALL", "C"}}}));
-    constexpr std::string_view kLabel = "Database system identifier:";
-    size_t at = text.find(kLabel);
-    if (at != std::string::npos) {
-        at = text.find_first_not_of(' ', at + kLabel.size());
-        uint64_t identifier = 0;
-        if (at != std::string::npos &&
-            std::from_chars(text.data() + at, text.data() + text.size(), identifier).ec ==
-                std::errc() &&
-            identifier != 0) {
-            return identifier;
-        }
+    auto identifier = ControlDataNumber(text, "Database system identifier:");
+    auto checksums = ControlDataNumber(text, "Data page checksum version:");
+    if (identifier.value_or(0) == 0 || !checksums.has_value()) {
+        return Status::Internal("pg_controldata printed no system identifier or checksum version");
     }
-    return Status::Internal("pg_controldata printed no system identifier");
+    config->system_identifier = *identifier;
+    config->data_checksums = *checksums != 0;
+    return Status::Ok();
 }
 
 // Fills the staging directory. Runs in the child, as the user the servers will run as.
@@ -134,6 +138,9 @@ Status BuildRepository(const std::string& staging, const InitOptions& options,
     if (!options.locale.empty()) {
         argv.push_back("--locale=" + options.locale);
     }
+    if (options.data_checksums) {
+        argv.push_back("--data-checksums");
+    }
     argv.insert(argv.end(), initdb_arguments.begin(), initdb_arguments.end());
     Result<std::string> initdb = RunProgram({argv, "", {}});
     if (!initdb.ok()) {
@@ -145,7 +152,7 @@ Status BuildRepository(const std::string& staging, const InitOptions& options,
     RepoConfig config;
     config.pg_bindir = bindir;
     config.listen_port = options.listen_port;
-    ZENITH_ASSIGN_OR_RETURN(config.system_identifier, SystemIdentifier(bindir, pgdata));
+    ZENITH_RETURN_IF_ERROR(DescribeCluster(bindir, pgdata, &config));
     ZENITH_RETURN_IF_ERROR(repository.WriteConfig(config));
 
     const TimelineId timeline = TimelineId::Random();
@@ -261,6 +268,7 @@ void AddInitCommand(CLI::App& app, CommandRun& chosen) {
         ->type_name("DIR");
     command->add_option("-E,--encoding", options->encoding, "as initdb")->type_name("ENCODING");
     command->add_option("--locale", options->locale, "as initdb")->type_name("LOCALE");
+    command->add_flag("-k,--data-checksums", options->data_checksums, "as initdb");
     command
         ->add_option("--listen-port", options->listen_port,
                      "TCP port of the page server; 0 lets the system choose one at each start")
