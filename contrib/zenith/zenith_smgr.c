@@ -242,7 +242,6 @@ read_hole(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buf
 	BlockNumber from = InvalidBlockNumber;
 	int			window = zenith_readahead_note(&tag, zenith_readahead_blocks, &from);
 	int			ahead = 0;
-	bool		present;
 
 	zenith_relation_saw(&tag, true);
 	if (window > 0)
@@ -259,14 +258,17 @@ read_hole(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buf
 			read_ahead(reln, forknum, from, end);
 	}
 
-	present = zenith_pagestore_get(&tag, ahead, buffer);
-	if (present)
-		PageSetChecksumInplace((Page) buffer, blocknum);
+	(void) zenith_pagestore_get(&tag, ahead, buffer);
 
 	if (in_shared_buffers(buffer))
 	{
-		/* Never make a file longer: what has been truncated away must not come back. */
-		if (blocknum < mdnblocks(reln, forknum))
+		/*
+		 * Never make a file longer: what has been truncated away must not come back. What the
+		 * buffer manager is about to refuse (the page server sets data checksums, so they cover the
+		 * way here) is not kept: the next read asks again.
+		 */
+		if (blocknum < mdnblocks(reln, forknum) &&
+			PageIsVerifiedExtended((Page) buffer, blocknum, 0))
 			fill_hole(reln, forknum, blocknum, is_all_zero(buffer) ? marker() : buffer);
 	}
 	else if (blocknum < mdnblocks(reln, forknum))
