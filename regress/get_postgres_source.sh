@@ -1,6 +1,6 @@
 #!/bin/bash
-# Prints the path of a tar file with PostgreSQL's own regression suite (src/test/regress), taken
-# from Debian's source package. Downloads it once with a private apt configuration; the system's
+# Prints the path of a tar file with PostgreSQL's own suites ($PARTS below), taken from Debian's
+# source package. Downloads it once with a private apt configuration; the system's
 # apt is left alone, no deb-src line and no root is needed.
 #
 #   PG_SRC=DIR   use this unpacked PostgreSQL source tree instead, download nothing
@@ -10,6 +10,7 @@
 set -euo pipefail
 
 PG_MAJOR=15
+PARTS=(src/test/regress src/test/isolation src/pl/plpgsql/src contrib)
 CACHE=${ZENITH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/zenith}
 if ! mkdir -p "$CACHE" 2>/dev/null || ! [ -w "$CACHE" ]; then
     CACHE=$(cd "$(dirname "$0")/.." && pwd)/build/cache
@@ -21,12 +22,12 @@ note() { printf '%s\n' "$*" >&2; }
 scratch=$(mktemp -d /tmp/zenith-source-XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
 
-# pack TREE VERSION: the part of a source tree that the suite needs, as one file in the cache.
+# pack TREE VERSION: the part of a source tree that the suites need, as one file in the cache.
 pack() {
-    tar -C "$1" -cf "$scratch/suite.tar" src/test/regress
-    mv "$scratch/suite.tar" "$CACHE/.suite-$2.$$"
-    mv "$CACHE/.suite-$2.$$" "$CACHE/postgresql-$PG_MAJOR-regress-$2.tar"
-    printf '%s\n' "$CACHE/postgresql-$PG_MAJOR-regress-$2.tar"
+    tar -C "$1" -cf "$scratch/suites.tar" "${PARTS[@]}"
+    mv "$scratch/suites.tar" "$CACHE/.suites-$2.$$"
+    mv "$CACHE/.suites-$2.$$" "$CACHE/postgresql-$PG_MAJOR-suites-$2.tar"
+    printf '%s\n' "$CACHE/postgresql-$PG_MAJOR-suites-$2.tar"
 }
 
 if [ -n "${PG_SRC:-}" ]; then
@@ -39,7 +40,7 @@ fi
 # The version of the installed server is the one wanted; what was found last time is good enough
 # when it was looked for on behalf of the same server.
 wanted=$(dpkg-query -W -f '${source:Version}' "postgresql-$PG_MAJOR" 2>/dev/null || true)
-found=$(cat "$CACHE/source-for-${wanted:-unknown}" 2>/dev/null || true)
+found=$(cat "$CACHE/suites-for-${wanted:-unknown}" 2>/dev/null || true)
 if [ -n "$found" ] && [ -s "$CACHE/$found" ]; then
     printf '%s\n' "$CACHE/$found"
     exit 0
@@ -98,9 +99,9 @@ for version in $versions; do
     fi
     mkdir "$scratch/tree"
     tar -xf ./*.orig.tar.* -C "$scratch/tree" --strip-components=1 --wildcards \
-        '*/src/test/regress'
+        "${PARTS[@]/#/*/}"
     name=$(pack "$scratch/tree" "$version")
-    basename "$name" > "$CACHE/source-for-${wanted:-unknown}"
+    basename "$name" > "$CACHE/suites-for-${wanted:-unknown}"
     printf '%s\n' "$name"
     exit 0
 done

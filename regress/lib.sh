@@ -4,7 +4,8 @@
 # Everything a script makes lies in one directory below /tmp ($WORK), owned by the user that runs
 # PostgreSQL: the `postgres` user when the script runs as root (PostgreSQL refuses root), else the
 # caller. On the way out the trap stops what runs in $WORK and removes it; after a failure it keeps
-# it and says where the logs are. ZENITH_KEEP=1 keeps it always.
+# it and says where the logs are. ZENITH_KEEP=1 keeps it always. With ZENITH_TEST_CHECKSUMS=1 all
+# clusters, plain ones too, have data checksums.
 
 REGRESS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SOURCE_DIR=$(dirname "$REGRESS_DIR")
@@ -114,6 +115,7 @@ cleanup() {
 # The superuser is `postgres` and local connections are trusted, as `zenith init` has it.
 plain_initdb() {
     as_server_user "$PG_BINDIR/initdb" -D "$1" -U postgres --auth=trust --no-sync \
+        ${ZENITH_TEST_CHECKSUMS:+--data-checksums} \
         > "$WORK/log/initdb.log" 2>&1 || { cat "$WORK/log/initdb.log" >&2; fail "initdb"; }
 }
 
@@ -138,7 +140,7 @@ start_repository() {
     REPO=$WORK/repo/.zenith
     as_server_user mkdir -p "$WORK/repo"
     export ZENITH_REPO_DIR=$REPO
-    zenith init
+    zenith init ${ZENITH_TEST_CHECKSUMS:+--data-checksums}
     zenith start
 }
 
