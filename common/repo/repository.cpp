@@ -24,6 +24,8 @@ namespace {
 // is "/.s.PGSQL.65535".
 constexpr size_t kLongestSocketDirectory = 107 - 15;
 
+constexpr int64_t kLongestInterval = 86400ll * 1000000;  // seconds, as ParseInterval()
+
 // The repository's path without symbolic links; of a directory that is not there yet, absolute.
 std::string CanonicalPath(const std::string& path) {
     std::error_code error;
@@ -203,9 +205,9 @@ Status Repository::RemoveLeftovers() const {
 Status Repository::RemoveUnnamedTimelines() const {
     ZENITH_ASSIGN_OR_RETURN(auto branches, ListBranches());
     ZENITH_ASSIGN_OR_RETURN(auto tags, ListTags());
-    // It is there from the beginning and cannot be deleted: others may be lost with it.
-    if (!branches.contains("main")) {
-        return Status::Corruption("there is no branch \"main\" below \"" + path_ + "/refs\"",
+    // The last branch cannot be deleted: others may be lost with it.
+    if (branches.empty()) {
+        return Status::Corruption("there is no branch below \"" + path_ + "/refs\"",
                                   "Restore refs/ and timelines/ from the same backup.");
     }
     std::set<TimelineId> named;
@@ -290,6 +292,17 @@ Result<RepoConfig> Repository::ReadConfig() const {
                               " letters, digits and ._-+/");
         }
     }
+    if (json.Has("pitr_interval_seconds")) {
+        ZENITH_ASSIGN_OR_RETURN(config.pitr_interval_seconds,
+                                json.Integer("pitr_interval_seconds", 0, kLongestInterval));
+    }
+    if (json.Has("retain_bytes")) {
+        ZENITH_ASSIGN_OR_RETURN(config.retain_bytes, json.BigNumber("retain_bytes"));
+    }
+    if (json.Has("gc_period_seconds")) {
+        ZENITH_ASSIGN_OR_RETURN(config.gc_period_seconds,
+                                json.Integer("gc_period_seconds", 1, kLongestInterval));
+    }
     ZENITH_RETURN_IF_ERROR(json.CheckNoOtherFields());
     config.has_checksum = json.has_checksum();
     return config;
@@ -308,6 +321,9 @@ Status Repository::WriteConfig(const RepoConfig& config) const {
     if (!config.socket_directory.empty()) {
         json.String("socket_directory", config.socket_directory);
     }
+    json.Integer("pitr_interval_seconds", config.pitr_interval_seconds);
+    json.BigNumber("retain_bytes", config.retain_bytes);
+    json.Integer("gc_period_seconds", config.gc_period_seconds);
     return ReplaceFileAtomically(ConfigPath(), json.Finish());
 }
 

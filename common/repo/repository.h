@@ -43,6 +43,9 @@ inline constexpr int kRepositoryFormatVersion = 2;
 // server again after its restart whatever TCP port it got.
 inline constexpr int kPageServerSocketPort = 6400;
 
+inline constexpr int64_t kDefaultPitrIntervalSeconds = 7 * 86400;
+inline constexpr int64_t kDefaultGcPeriodSeconds = 60;
+
 struct RepoConfig {
     int format_version = kRepositoryFormatVersion;
     uint64_t system_identifier = 0;
@@ -54,6 +57,11 @@ struct RepoConfig {
     int listen_port = 0;
     std::string pg_bindir;         // where the matching postgres, initdb and pg_ctl are
     std::string socket_directory;  // empty: chosen by Repository::SocketDirectory
+    // History newer than pitr_interval, or within the last retain_bytes of WAL, is kept.
+    int64_t pitr_interval_seconds = kDefaultPitrIntervalSeconds;
+    uint64_t retain_bytes = 0;
+    // How often the page server looks what it no longer has to keep.
+    int64_t gc_period_seconds = kDefaultGcPeriodSeconds;
     bool has_checksum = false;     // as read; somebody who edits the file may remove it
 };
 
@@ -66,12 +74,16 @@ struct TimelineFile {
     uint64_t term = 0;
     // Where the compute of that term said it can be reached; empty when none called yet.
     std::string compute_connstr;
+    // Where that compute started; kept readable as long as it runs. Invalid: none did.
+    Lsn compute_start_lsn;
 };
 
-// A point in time: a timeline at an LSN, or at its tip.
+// A point in time: a timeline at an LSN, or at its tip. With a time (microseconds since 1970): what
+// was committed then; an LSN beside it is the end of what is looked at.
 struct TimelinePoint {
     TimelineId timeline;
     std::optional<Lsn> lsn;
+    std::optional<int64_t> time = {};
 };
 
 // A compute node as the CLI registered it.
@@ -127,7 +139,7 @@ class Repository {
     // before parents, and logs each: what a crash between a timeline and its branch file leaves.
     // Roots stay: they come from an import, never from such a crash. At the same time as
     // RemoveLeftovers. Removes nothing when it cannot tell for sure: when a reference or a timeline
-    // cannot be read, or there is no branch main (kCorruption).
+    // cannot be read, or there is no branch at all (kCorruption).
     Status RemoveUnnamedTimelines() const;
 
     // kNotFound when there is no repository here; kCorruption for a file that is none of ours;
@@ -137,11 +149,12 @@ class Repository {
 
     // kNotFound for a timeline that is not there (or was never finished).
     Result<TimelineFile> ReadTimeline(const TimelineId& id) const;
-    // Creates the timeline's directories when missing. timeline.json comes last: a timeline exists
-    // from the moment it does.
+    // Creates the timeline's directory when missing, those in it come with their first file. A
+    // timeline exists from the moment timeline.json does.
     Status WriteTimeline(const TimelineFile& file) const;
     Result<std::vector<TimelineId>> ListTimelines() const;
     // In one step as far as ReadTimeline and ListTimelines can see. kNotFound when it is not there.
+    // Files that cannot be removed then are left to RemoveLeftovers.
     Status RemoveTimeline(const TimelineId& id) const;
 
     // Branch and tag names: letters, digits and ._-/ but no "..", no "//", no part that begins or
@@ -161,9 +174,10 @@ class Repository {
     Status WriteTag(const std::string& name, const TimelinePoint& point) const;
     Status RemoveTag(const std::string& name) const;
 
-    // "main", "main@0/15FFB08", a tag, a timeline id with or without @LSN. kNotFound with a hint
-    // ("zenith branch" lists ...) when there is no such thing. The LSN is not compared with the
-    // timeline's history; that is the page server's part.
+    // "main", "main@0/15FFB08", "main@2026-11-22T10:00:00Z" (time_text.h), a tag, also with a time,
+    // a timeline id with or without @LSN or time. kNotFound with a hint ("zenith branch" lists ...)
+    // when there is no such thing. Neither LSN nor time is compared with the timeline's history;
+    // that is the page server's part.
     Result<TimelinePoint> ResolvePoint(std::string_view text) const;
 
     // Compute names: as CheckRefName, but without "/".

@@ -9,6 +9,7 @@
 #include "common/base/crc32c.h"
 #include "common/base/posix_file.h"
 #include "common/repo/repository.h"
+#include "common/base/time_text.h"
 
 namespace zenith {
 
@@ -285,22 +286,28 @@ Result<TimelinePoint> Repository::ResolvePoint(std::string_view text) const {
     size_t at = text.find('@');
     const std::string name(text.substr(0, at));
     std::optional<Lsn> lsn;
+    std::optional<int64_t> time;
     if (at != std::string_view::npos) {
-        lsn = Lsn::Parse(text.substr(at + 1));
-        if (!lsn || !lsn->valid()) {
+        const std::string_view place = text.substr(at + 1);
+        lsn = Lsn::Parse(place);
+        if (!lsn) {
+            time = ParseTime(place, NowMicros());
+        }
+        if (lsn ? !lsn->valid() : !time) {
             return Status::InvalidArgument(
-                "\"" + std::string(text.substr(at + 1, 60)) + "\" is not an LSN",
-                "Write an LSN as PostgreSQL prints it, such as main@0/15FFB08.");
+                "\"" + std::string(place.substr(0, 60)) + "\" is neither an LSN nor a time",
+                "Write an LSN as PostgreSQL prints it, such as main@0/15FFB08, or a time, such as "
+                "main@2026-11-22T10:00:00Z or main@-10min.");
         }
     }
     if (std::optional<TimelineId> id = TimelineId::Parse(name)) {
         ZENITH_ASSIGN_OR_RETURN(TimelineFile file, ReadTimeline(*id));
-        return TimelinePoint{file.id, lsn};
+        return TimelinePoint{file.id, lsn, time};
     }
     ZENITH_RETURN_IF_ERROR(CheckRefName(name));
     ZENITH_ASSIGN_OR_RETURN(std::optional<TimelineId> branch, FindBranch(name));
     if (branch) {
-        return TimelinePoint{*branch, lsn};
+        return TimelinePoint{*branch, lsn, time};
     }
     ZENITH_ASSIGN_OR_RETURN(std::optional<TimelinePoint> tag, FindTag(name));
     if (tag) {
@@ -308,6 +315,7 @@ Result<TimelinePoint> Repository::ResolvePoint(std::string_view text) const {
             return Status::InvalidArgument("tag \"" + name + "\" is a point in time already",
                                            "Name the tag alone, or a branch with @LSN.");
         }
+        tag->time = time;
         return *tag;
     }
     return Status::NotFound("there is no branch or tag named \"" + name + "\"",

@@ -13,6 +13,7 @@
 
 #include "common/base/crc32c.h"
 #include "common/base/posix_file.h"
+#include "common/base/time.h"
 
 namespace zenith {
 namespace {
@@ -232,6 +233,7 @@ TEST_F(RepositoryTest, TimelineRoundTrip) {
     file.created_at = 1790000000;
     file.term = UINT64_MAX;
     file.compute_connstr = "host='/tmp/a b' port=1";
+    file.compute_start_lsn = Lsn(0x1234);
     ASSERT_TRUE(repository_->WriteTimeline(file).ok());
     Result<TimelineFile> read = repository_->ReadTimeline(file.id);
     ASSERT_TRUE(read.ok()) << read.status().message();
@@ -241,8 +243,8 @@ TEST_F(RepositoryTest, TimelineRoundTrip) {
     EXPECT_EQ(read->created_at, file.created_at);
     EXPECT_EQ(read->term, UINT64_MAX);
     EXPECT_EQ(read->compute_connstr, file.compute_connstr);
-    EXPECT_TRUE(FileExists(repository_->WalDirectory(file.id)));
-    EXPECT_TRUE(FileExists(repository_->SnapshotDirectory(file.id)));
+    EXPECT_EQ(read->compute_start_lsn, file.compute_start_lsn);
+    EXPECT_FALSE(FileExists(repository_->WalDirectory(file.id))) << "1,000 branches stay small";
 
     file.ancestor = TimelineId();
     file.compute_connstr.clear();
@@ -296,6 +298,7 @@ TEST_F(RepositoryTest, LeftoversAreRemovedAndNothingElse) {
     TimelineId removed = MakeTimeline();
     unlink((repository_->TimelineDirectory(unfinished) + "/timeline.json").c_str());
     unlink((repository_->TimelineDirectory(lost_json) + "/timeline.json").c_str());
+    ASSERT_TRUE(EnsureDirectory(repository_->WalDirectory(lost_json)).ok());
     Put("timelines/" + lost_json.ToString() + "/wal/000000010000000000000001", "bytes");
     rename(repository_->TimelineDirectory(removed).c_str(),
            (repository_->TimelineDirectory(removed) + ".removed").c_str());
@@ -354,7 +357,7 @@ TEST_F(RepositoryTest, NothingIsRemovedWhenNamesMayBeLost) {
         EXPECT_EQ(repository_->RemoveUnnamedTimelines().code(), StatusCode::kCorruption);
         EXPECT_TRUE(FileExists(repository_->TimelineDirectory(orphan) + "/timeline.json"));
     };
-    expect_kept();  // no main
+    expect_kept();  // no branch at all
     ASSERT_TRUE(repository_->WriteBranch("main", root).ok());
     Put("refs/branches/broken", "?");
     expect_kept();
@@ -498,7 +501,21 @@ TEST_F(RepositoryTest, ResolvePoint) {
         EXPECT_EQ(point->lsn, c.lsn) << c.text;
     }
 
+    for (const char* text : {"main@2026-11-22T10:00:00Z", "main@2026-11-22 12:00:00+02:00",
+                             "v1@2026-11-22T10:00:00Z"}) {
+        Result<TimelinePoint> point = repository_->ResolvePoint(text);
+        ASSERT_TRUE(point.ok()) << text << ": " << point.status().message();
+        EXPECT_EQ(point->timeline, a);
+        EXPECT_EQ(point->time, 1795341600 * kMicrosPerSecond) << text;
+        EXPECT_EQ(point->lsn.has_value(), text[0] == 'v') << "not after the tag";
+    }
+    Result<TimelinePoint> ago = repository_->ResolvePoint(a.ToString() + "@-10min");
+    ASSERT_TRUE(ago.ok());
+    EXPECT_NEAR(static_cast<double>(*ago->time), static_cast<double>(NowMicros()) - 600e6, 60e6);
+
     const std::pair<std::string, StatusCode> bad[] = {
+        {"main@yesterday", StatusCode::kInvalidArgument},
+        {"main@2026-11-31", StatusCode::kInvalidArgument},
         {"", StatusCode::kInvalidArgument},
         {"@0/1", StatusCode::kInvalidArgument},
         {"main@", StatusCode::kInvalidArgument},

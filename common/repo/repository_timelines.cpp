@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "common/base/log.h"
 #include "common/base/posix_file.h"
 #include "common/repo/json_file.h"
 #include "common/repo/repository.h"
@@ -42,6 +43,9 @@ Result<TimelineFile> Repository::ReadTimeline(const TimelineId& id) const {
     if (json.Has("compute_connstr")) {
         ZENITH_ASSIGN_OR_RETURN(file.compute_connstr, json.String("compute_connstr"));
     }
+    if (json.Has("compute_start_lsn")) {
+        ZENITH_ASSIGN_OR_RETURN(file.compute_start_lsn, json.ReadLsn("compute_start_lsn"));
+    }
     ZENITH_RETURN_IF_ERROR(json.CheckNoOtherFields());
     ZENITH_RETURN_IF_ERROR(json.RequireChecksum());
     return file;
@@ -52,8 +56,6 @@ Status Repository::WriteTimeline(const TimelineFile& file) const {
     const bool is_new = !FileExists(TimelineJson(*this, file.id));
     if (is_new) {
         ZENITH_RETURN_IF_ERROR(EnsureDirectory(directory));
-        ZENITH_RETURN_IF_ERROR(EnsureDirectory(WalDirectory(file.id)));
-        ZENITH_RETURN_IF_ERROR(EnsureDirectory(SnapshotDirectory(file.id)));
         ZENITH_RETURN_IF_ERROR(FsyncDirectory(path_ + "/timelines"));
     }
     JsonWriter json;
@@ -66,6 +68,9 @@ Status Repository::WriteTimeline(const TimelineFile& file) const {
     json.BigNumber("term", file.term);
     if (!file.compute_connstr.empty()) {
         json.String("compute_connstr", file.compute_connstr);
+    }
+    if (file.compute_start_lsn.valid()) {
+        json.String("compute_start_lsn", file.compute_start_lsn.ToString());
     }
     return ReplaceFileAtomically(TimelineJson(*this, file.id), json.Finish());
 }
@@ -94,8 +99,14 @@ Status Repository::RemoveTimeline(const TimelineId& id) const {
     if (rename(directory.c_str(), removed.c_str()) != 0) {
         return ErrnoStatus("rename directory", directory, errno);
     }
-    ZENITH_RETURN_IF_ERROR(FsyncDirectory(path_ + "/timelines"));
-    return RemoveTree(removed);
+    // Gone for everybody who looks from now on; so what fails below is no failure of the removal.
+    for (const Status& status : {FsyncDirectory(path_ + "/timelines"), RemoveTree(removed)}) {
+        if (!status.ok()) {
+            spdlog::warn("repository: files of the removed timeline {} stay until the next start: {}",
+                         id.ToString(), status.message());
+        }
+    }
+    return Status::Ok();
 }
 
 }  // namespace zenith

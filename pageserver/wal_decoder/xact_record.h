@@ -11,6 +11,7 @@
 
 #include "common/base/lsn.h"
 #include "common/base/result.h"
+#include "common/base/time.h"
 #include "common/pgformat/relation_key.h"
 #include "common/pgformat/slru_format.h"
 #include "pageserver/wal_decoder/decoded_record.h"
@@ -42,6 +43,11 @@ struct XactEnd {
     int64_t origin_time = 0;
 
     XidStatus status() const { return committed ? XidStatus::kCommitted : XidStatus::kAborted; }
+    // Microseconds since 1970; "infinity" and the like stay what they are.
+    int64_t unix_time() const {
+        int64_t result;
+        return __builtin_add_overflow(time, kPostgresEpochMicros, &result) ? time : result;
+    }
     // What pg_commit_ts keeps, as in xact_redo_commit().
     int64_t commit_time() const { return has_origin ? origin_time : time; }
 };

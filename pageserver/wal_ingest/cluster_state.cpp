@@ -1,7 +1,10 @@
 #include "pageserver/wal_ingest/cluster_state.h"
 
+#include <algorithm>
+
 #include "common/base/byte_reader.h"
 #include "common/base/byte_writer.h"
+#include "common/base/time.h"
 #include "common/pgformat/control_file.h"
 #include "common/pgformat/record_types.h"
 #include "common/pgformat/slru_format.h"
@@ -14,7 +17,7 @@ namespace {
 
 // Version of the serialized form: raise it when a field is added or changes its meaning. A reader
 // refuses versions it does not know; the blob is derived data and can be made again from the WAL.
-constexpr uint32_t kSerializedVersion = 1;
+constexpr uint32_t kSerializedVersion = 2;
 
 Status TooShort(const DecodedRecord& record, const char* what) {
     return Status::Corruption("WAL record at " + record.start.ToString() + ": " + what +
@@ -40,6 +43,8 @@ std::string ClusterState::Serialize() const {
     w.U32Le(newest_commit_ts_xid);
     w.U8(full_page_writes);
     w.U64Le(static_cast<uint64_t>(checkpoint_time));
+    w.U64Le(static_cast<uint64_t>(newest_commit_time));
+    w.U64Le(static_cast<uint64_t>(newest_time));
     w.U32Le(static_cast<uint32_t>(wal_level));
     w.U8(wal_log_hints);
     w.U32Le(static_cast<uint32_t>(max_connections));
@@ -75,6 +80,8 @@ Result<ClusterState> ClusterState::Parse(std::string_view bytes) {
     s.newest_commit_ts_xid = r.U32Le();
     s.full_page_writes = r.U8() != 0;
     s.checkpoint_time = static_cast<int64_t>(r.U64Le());
+    s.newest_commit_time = static_cast<int64_t>(r.U64Le());
+    s.newest_time = static_cast<int64_t>(r.U64Le());
     s.wal_level = static_cast<int32_t>(r.U32Le());
     s.wal_log_hints = r.U8() != 0;
     s.max_connections = static_cast<int32_t>(r.U32Le());
@@ -111,6 +118,7 @@ Result<ClusterState> ClusterState::FromControlFile(std::span<const std::byte> co
     s.newest_commit_ts_xid = checkpoint.newest_commit_ts_xid;
     s.full_page_writes = checkpoint.full_page_writes;
     s.checkpoint_time = checkpoint.time;
+    s.newest_commit_time = s.newest_time = checkpoint.time * kMicrosPerSecond;
     s.wal_level = control.wal_level;
     s.wal_log_hints = control.wal_log_hints;
     s.max_connections = control.max_connections;
@@ -287,6 +295,7 @@ Status ClusterState::ApplyCheckpoint(const DecodedRecord& record, bool shutdown)
     }
     const CheckPointFields& checkpoint = *decoded;
     checkpoint_time = checkpoint.time;
+    newest_time = std::max(newest_time, checkpoint_time * kMicrosPerSecond);
     // Also of an online one: a server that starts with another setting says so nowhere else.
     full_page_writes = checkpoint.full_page_writes;
     if (shutdown) {
@@ -328,6 +337,11 @@ Status ClusterState::ApplyXact(const DecodedRecord& record) {
         AdvanceNextXid(end.xid);
         for (size_t i = 0; i < end.subxacts.size(); i++) {
             AdvanceNextXid(end.subxacts[i]);
+        }
+        const int64_t time = end.unix_time();
+        newest_time = std::max(newest_time, time);
+        if (end.committed) {
+            newest_commit_time = std::max(newest_commit_time, time);
         }
         if (end.committed && track_commit_timestamp) {
             const uint32_t newest =

@@ -8,6 +8,7 @@
 #include "pageserver/wal_decoder/record_assembler.h"
 #include "pageserver/wal_ingest/cluster_state.h"
 #include "pageserver/wal_ingest/ingester.h"
+#include "pageserver/wal_ingest/time_lookup.h"
 
 namespace zenith {
 
@@ -42,16 +43,17 @@ Result<ClusterState> SavedState(Timeline& timeline, Lsn at) {
 
 }  // namespace
 
-Result<ClusterState> ClusterStateAt(Timeline& timeline, Lsn at, uint64_t system_identifier) {
-    ZENITH_ASSIGN_OR_RETURN(ClusterState state, SavedState(timeline, at));
-    RecordAssembler assembler(state.record_end, state.record_start, system_identifier);
+Status ApplyWal(Timeline& timeline, Lsn at, uint64_t system_identifier,
+                const std::function<Result<bool>(const DecodedRecord&)>& stop_before,
+                ClusterState* state) {
+    RecordAssembler assembler(state->record_end, state->record_start, system_identifier);
     const std::string context =
         "timeline " + timeline.id().ToString() + ", state at " + at.ToString();
     // Up to here every record must be there; behind it is what may still be arriving.
     const Lsn ingested = std::min(at, timeline.last_record_end());
     std::string buffer;
     DecodedRecord decoded;
-    for (Lsn position = state.record_end; position < at;) {
+    for (Lsn position = state->record_end; position < at;) {
         // Never across a segment border: the next segment may not exist yet.
         uint64_t size = std::min(
             {kReadSize, at - position, kWalSegmentSize - position.value % kWalSegmentSize});
@@ -76,7 +78,13 @@ Result<ClusterState> ClusterStateAt(Timeline& timeline, Lsn at, uint64_t system_
         while ((outcome = assembler.NextRecord(&record)) == RecordAssembler::Outcome::kRecord) {
             ZENITH_RETURN_IF_ERROR(
                 DecodeRecord(record.start, record.end, record.bytes, &decoded));
-            ZENITH_RETURN_IF_ERROR(state.Apply(decoded));
+            if (stop_before) {
+                ZENITH_ASSIGN_OR_RETURN(const bool stop, stop_before(decoded));
+                if (stop) {
+                    return Status::Ok();
+                }
+            }
+            ZENITH_RETURN_IF_ERROR(state->Apply(decoded));
         }
         if (outcome == RecordAssembler::Outcome::kEndOfWal) {
             // Fine behind what was ingested: the rest has not arrived. Before that it is damage.
@@ -88,6 +96,12 @@ Result<ClusterState> ClusterStateAt(Timeline& timeline, Lsn at, uint64_t system_
             break;
         }
     }
+    return Status::Ok();
+}
+
+Result<ClusterState> ClusterStateAt(Timeline& timeline, Lsn at, uint64_t system_identifier) {
+    ZENITH_ASSIGN_OR_RETURN(ClusterState state, SavedState(timeline, at));
+    ZENITH_RETURN_IF_ERROR(ApplyWal(timeline, at, system_identifier, nullptr, &state));
     return state;
 }
 

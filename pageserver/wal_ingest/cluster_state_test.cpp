@@ -46,6 +46,8 @@ TEST_F(ClusterStateTest, SerializedFormComesBack) {
     s.newest_commit_ts_xid = 10;
     s.full_page_writes = false;
     s.checkpoint_time = -5;
+    s.newest_commit_time = 77;
+    s.newest_time = 78;
     s.wal_level = 2;
     s.wal_log_hints = true;
     s.max_connections = 200;
@@ -63,6 +65,8 @@ TEST_F(ClusterStateTest, SerializedFormComesBack) {
     EXPECT_EQ(Lsn(0x123456789A), back->record_end);
     EXPECT_EQ(0x500000007u, back->next_xid);
     EXPECT_EQ(-5, back->checkpoint_time);
+    EXPECT_EQ(77, back->newest_commit_time);
+    EXPECT_EQ(78, back->newest_time);
     EXPECT_EQ(1001u, back->unlogged_lsn);
     EXPECT_TRUE(back->track_commit_timestamp);
 

@@ -35,10 +35,11 @@ struct XactSpec {
     uint32_t prepared_xid = 0;
     uint64_t origin_lsn = 0;
     uint16_t origin = 0;
+    int64_t time = 4242;  // TimestampTz
 
     WalRecordSpec Record() const {
         ByteWriter body;
-        body.U64Le(4242);
+        body.U64Le(static_cast<uint64_t>(time));
         uint32_t xinfo = (subxacts.empty() ? 0 : kXinfoHasSubxacts) |
                          (dropped.empty() ? 0 : kXinfoHasRelFileNodes) |
                          (prepared_xid == 0 ? 0 : kXinfoHasTwoPhase) |
