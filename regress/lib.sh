@@ -81,7 +81,13 @@ cleanup() {
     cd /
     if [ -n "${REPO:-}" ] && [ -e "$REPO/config.json" ]; then
         "$ZENITH" stop --repo-dir "$REPO" > "$WORK/log/stop.log" 2>&1
-        # Only after a failure is there something left to stop.
+        # Only after a failure is there something left to stop; supervisors first.
+        for data in "$REPO"/computes/*/supervisor.pid; do
+            if { read -r pid < "$data"; } 2>/dev/null \
+                && [[ $(tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null) == "zenith --repo-dir $REPO "* ]]; then
+                kill -9 "$pid"
+            fi
+        done
         if { read -r pid < "$REPO/pageserver.pid"; } 2>/dev/null \
             && [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == */pageserver* ]]; then
             kill -9 "$pid"

@@ -23,6 +23,7 @@
 #include "zenith_cli/compute_settings.h"
 #include "zenith_cli/interrupt.h"
 #include "zenith_cli/program_paths.h"
+#include "zenith_cli/supervisor.h"
 
 namespace zenith {
 
@@ -34,6 +35,8 @@ constexpr int kLastPort = 32767;
 constexpr int kBackupTimeoutMs = 120000;
 constexpr int kStartTimeoutMs = 60000;
 constexpr int kStopTimeoutMs = 60000;
+constexpr int kImmediateStopTimeoutMs = 6000;  // postgres kills its children after 5 s
+constexpr int kSignalAgainMs = 500;
 constexpr uint64_t kLogLimit = 16 << 20;
 constexpr const char* kNewPrefix = "pgdata.new-";
 
@@ -192,6 +195,10 @@ const char* ComputeStateName(ComputeState state) {
             return "stopping";
         case ComputeState::kCrashed:
             return "crashed";
+        case ComputeState::kRestarting:
+            return "restarting";
+        case ComputeState::kFailed:
+            return "failed";
     }
     return "unknown";
 }
@@ -305,12 +312,15 @@ std::optional<ProcessHandle> ComputeNode::FindPostmaster() const {
 
 ComputeState ComputeNode::State() const {
     const std::string pid_file = DataDirectory() + "/postmaster.pid";
-    if (!FileExists(pid_file)) {
-        return ComputeState::kStopped;
-    }
     if (!FindPostmaster()) {
-        // It may have ended between the two looks.
-        return FileExists(pid_file) ? ComputeState::kCrashed : ComputeState::kStopped;
+        if (FindSupervisor(*repository_, directory_, file_.name)) {
+            return ComputeState::kRestarting;
+        }
+        if (!ReadSupervisorState(directory_).failure.empty()) {
+            return ComputeState::kFailed;
+        }
+        return FileExists(pid_file) && !FindPostmaster() ? ComputeState::kCrashed
+                                                         : ComputeState::kStopped;
     }
     const std::string status = PidFileLine(pid_file, kPidFileStatusLine);
     if (status == "ready" || status == "standby") {
@@ -350,15 +360,61 @@ Result<bool> ComputeNode::Start(std::optional<int> port) {
 
 Result<bool> ComputeNode::StartLocked(std::optional<int> port) {
     ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, Lock());
-    if (FindPostmaster()) {
-        if (port && *port != file_.port) {
-            return Status::Refused(
-                "compute \"" + file_.name + "\" is running on port " + std::to_string(file_.port),
-                "Use \"zenith pg stop " + file_.name + "\" first.");
+    const bool runs = FindPostmaster().has_value();
+    const bool supervised = FindSupervisor(*repository_, directory_, file_.name).has_value();
+    if (runs && port && *port != file_.port) {
+        return Status::Refused(
+            "compute \"" + file_.name + "\" is running on port " + std::to_string(file_.port),
+            "Use \"zenith pg stop " + file_.name + "\" first.");
+    }
+    if (!runs) {
+        if (!supervised) {
+            ForgetSupervisorState(directory_);
         }
+        ZENITH_RETURN_IF_ERROR(SettlePort(port));
+        ZENITH_RETURN_IF_ERROR(StartPostgres());
+    }
+    if (!supervised) {
+        // It runs, whatever becomes of this: without a supervisor it does not come back by itself.
+        Status status = StartSupervisor(*repository_, directory_, file_.name);
+        if (!status.ok()) {
+            return status.WithContext("compute \"" + file_.name + "\" runs without supervision");
+        }
+    }
+    return !runs;
+}
+
+Result<bool> ComputeNode::Restart() {
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd timeline, LockTimeline(*repository_, file_.timeline));
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, Lock());
+    if (FindPostmaster()) {
+        return false;  // somebody was faster
+    }
+    ZENITH_RETURN_IF_ERROR(CheckPortFree());
+    ZENITH_RETURN_IF_ERROR(StartPostgres());
+    return true;
+}
+
+bool ComputeNode::WasShutDown() const {
+    Result<RepoConfig> config = repository_->ReadConfig();
+    if (!config.ok()) {
         return false;
     }
-    ZENITH_RETURN_IF_ERROR(SettlePort(port));
+    Result<std::string> text = RunProgram(
+        {{config->pg_bindir + "/pg_controldata", "-D", DataDirectory()}, "", {{"LC_ALL", "C"}}});
+    if (!text.ok()) {
+        return false;
+    }
+    constexpr std::string_view kState = "Database cluster state:";
+    const size_t at = text->find(kState);
+    if (at == std::string::npos) {
+        return false;
+    }
+    const size_t value = text->find_first_not_of(' ', at + kState.size());
+    return value != std::string::npos && text->compare(value, 10, "shut down\n") == 0;
+}
+
+Status ComputeNode::StartPostgres() {
     const std::string old = directory_ + "/pgdata.old";
     if (!FileExists(DataDirectory()) && FileExists(old)) {
         ZENITH_RETURN_IF_ERROR(RenamePath(old, DataDirectory()));  // interrupted while replacing
@@ -383,8 +439,17 @@ Result<bool> ComputeNode::StartLocked(std::optional<int> port) {
         RemoveTree(made).Ignore("the first error is the one to report");
         return status;
     }
-    ZENITH_RETURN_IF_ERROR(RunPostgres());
-    return true;
+    return RunPostgres();
+}
+
+Status ComputeNode::CheckPortFree() const {
+    if (file_.listen_addresses.empty() || PortIsFree(file_.port)) {
+        return Status::Ok();
+    }
+    return Status::Refused(
+        "port " + std::to_string(file_.port) + " of compute \"" + file_.name +
+            "\" is used by another program",
+        "Use \"zenith pg start " + file_.name + " --port PORT\" to move it to another port.");
 }
 
 // Makes file_.port one to start on: `wanted` if given, and if another program has taken the one it
@@ -403,12 +468,7 @@ Status ComputeNode::SettlePort(std::optional<int> wanted) {
         ZENITH_ASSIGN_OR_RETURN(std::vector<ComputeNode> computes, All(*repository_));
         ZENITH_ASSIGN_OR_RETURN(file_.port, ChoosePort(computes));
     }
-    if (!file_.listen_addresses.empty() && !PortIsFree(file_.port)) {
-        return Status::Refused(
-            "port " + std::to_string(file_.port) + " of compute \"" + file_.name +
-                "\" is used by another program",
-            "Use \"zenith pg start " + file_.name + " --port PORT\" to move it to another port.");
-    }
+    ZENITH_RETURN_IF_ERROR(CheckPortFree());
     return repository_->WriteCompute(file_);
 }
 
@@ -489,6 +549,7 @@ Status ComputeNode::RunPostgres() const {
         status = status.WithContext("the page server does not receive its WAL");
     }
     kill(pid, SIGQUIT);  // still our child, so the pid is still its own
+    ReapOrKill(pid, kImmediateStopTimeoutMs);
     if (Interrupted()) {
         return status;
     }
@@ -515,36 +576,57 @@ bool ComputeNode::WalIsReceived() const {
 }
 
 Result<bool> ComputeNode::RequestStop(StopMode mode) const {
+    // First, so that nobody starts again what is about to end.
+    std::optional<ProcessHandle> supervisor =
+        FindSupervisor(*repository_, directory_, file_.name);
+    if (supervisor) {
+        ZENITH_RETURN_IF_ERROR(supervisor->Signal(SIGTERM));
+    }
     std::optional<ProcessHandle> process = FindPostmaster();
-    if (!process) {
+    if (process) {
+        ZENITH_RETURN_IF_ERROR(process->Signal(mode == StopMode::kFast ? SIGINT : SIGQUIT));
+    } else if (!supervisor) {
         // Of a crash nothing is left to be told about once it was noticed.
+        ForgetSupervisorState(directory_);
         if (State() == ComputeState::kCrashed) {
             unlink((DataDirectory() + "/postmaster.pid").c_str());
         }
-        return false;
     }
-    ZENITH_RETURN_IF_ERROR(process->Signal(mode == StopMode::kFast ? SIGINT : SIGQUIT));
-    return true;
+    return process || supervisor;
 }
 
 Status ComputeNode::WaitUntilStopped() const {
-    std::optional<ProcessHandle> process = FindPostmaster();
-    if (!process) {
-        return Status::Ok();
+    for (int waited_ms = 0; waited_ms < kStopTimeoutMs; waited_ms += kSignalAgainMs) {
+        std::optional<ProcessHandle> process =
+            FindSupervisor(*repository_, directory_, file_.name);
+        if (!process) {
+            process = FindPostmaster();
+        }
+        if (!process) {
+            return Status::Ok();
+        }
+        ZENITH_ASSIGN_OR_RETURN(bool ended, process->WaitForExit(kSignalAgainMs));
+        if (!ended) {
+            // A supervisor that was about to wait for a lock has not noticed; one that was killed
+            // has left a postgres that nobody has told yet. Told twice, both do nothing new.
+            std::optional<ProcessHandle> supervisor =
+                FindSupervisor(*repository_, directory_, file_.name);
+            std::optional<ProcessHandle> postgres = FindPostmaster();
+            if (supervisor) {
+                ZENITH_RETURN_IF_ERROR(supervisor->Signal(SIGTERM));
+            } else if (postgres) {
+                ZENITH_RETURN_IF_ERROR(postgres->Signal(SIGINT));
+            }
+        }
     }
-    ZENITH_ASSIGN_OR_RETURN(bool ended, process->WaitForExit(kStopTimeoutMs));
-    if (!ended) {
-        return Status::Unavailable("compute \"" + file_.name + "\" (pid " +
-                                       std::to_string(process->pid()) + ") did not stop within " +
-                                       std::to_string(kStopTimeoutMs / 1000) + " s",
-                                   "Use \"zenith pg stop " + file_.name + " --mode immediate\".");
-    }
-    return Status::Ok();
+    return Status::Unavailable("compute \"" + file_.name + "\" did not stop within " +
+                                   std::to_string(kStopTimeoutMs / 1000) + " s",
+                               "Use \"zenith pg stop " + file_.name + " --mode immediate\".");
 }
 
 Status ComputeNode::Destroy(bool force) {
     ZENITH_ASSIGN_OR_RETURN(UniqueFd lock, Lock());
-    if (FindPostmaster()) {
+    if (FindPostmaster() || FindSupervisor(*repository_, directory_, file_.name)) {
         if (!force) {
             return Status::Refused(
                 "compute \"" + file_.name + "\" is running",

@@ -6,6 +6,7 @@
 //   computes/<name>/pgdata.new-*/   one being made
 //   computes/<name>/pgdata.old/     one that was replaced and is being removed
 //   computes/<name>/postgres.log
+//   computes/<name>/supervisor.*    of the process that starts it again after a crash (supervisor.h)
 //
 // Every start takes a fresh base backup: nothing in a data directory is worth keeping but what
 // ALTER SYSTEM wrote. Two commands on one compute wait for each other (lock files). Thread rule:
@@ -24,8 +25,17 @@
 
 namespace zenith {
 
-// kCrashed: it is not running, but did not end by itself either.
-enum class ComputeState { kStopped, kStarting, kRunning, kStopping, kCrashed };
+// kCrashed: it is not running, but did not end by itself either, and nobody starts it again.
+// kRestarting: its supervisor is about to. kFailed: its supervisor has given up.
+enum class ComputeState {
+    kStopped,
+    kStarting,
+    kRunning,
+    kStopping,
+    kCrashed,
+    kRestarting,
+    kFailed
+};
 const char* ComputeStateName(ComputeState state);
 
 struct ComputeRequest {
@@ -49,16 +59,22 @@ class ComputeNode {
     const ComputeFile& file() const { return file_; }
     std::string DataDirectory() const { return directory_ + "/pgdata"; }
     std::string LogPath() const { return directory_ + "/postgres.log"; }
+    const std::string& directory() const { return directory_; }
 
     ComputeState State() const;
     std::optional<ProcessHandle> FindPostmaster() const;
 
-    // Starts postgres on a fresh base backup and waits until it accepts connections and the page
-    // server receives its WAL. `port`: moves the compute there first. A port nobody chose moves
-    // when another program has it. False: it ran already. An error carries the end of the log.
+    // Starts postgres on a fresh base backup, waits until it accepts connections and the page
+    // server receives its WAL, and leaves a supervisor with it. `port`: moves the compute there
+    // first. A port nobody chose moves when another program has it. False: it ran already (a
+    // supervisor that is missing is started). An error carries the end of the log.
     Result<bool> Start(std::optional<int> port = std::nullopt);
-    // Stop = RequestStop, then WaitUntilStopped; apart for stopping several at once. False: it did
-    // not run.
+    // Its supervisor's start: the port stays, and no other supervisor is started.
+    Result<bool> Restart();
+    // Ended, and not because it crashed: pg_control says "shut down".
+    bool WasShutDown() const;
+    // Stop = RequestStop, then WaitUntilStopped; apart for stopping several at once. Ends the
+    // supervisor, too. False: neither ran.
     Result<bool> RequestStop(StopMode mode) const;
     Status WaitUntilStopped() const;
     // kRefused while it runs, unless `force`.
@@ -75,7 +91,10 @@ class ComputeNode {
     Status FetchBaseBackup(PqConnection& connection, const std::string& target) const;
     // As Start; requires: the timeline's lock is held.
     Result<bool> StartLocked(std::optional<int> port);
+    // The data directory and postgres on it. Requires: both locks are held, it does not run.
+    Status StartPostgres();
     Status RunPostgres() const;
+    Status CheckPortFree() const;
     bool WalIsReceived() const;
     void RemoveStaleFiles() const;
     std::string AutoConfPath() const;

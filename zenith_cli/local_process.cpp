@@ -99,7 +99,8 @@ struct PreparedCall {
     if (ok) {
         // What the caller of the CLI left open (a lock, a pipe of make) is not for the program.
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
-        execve(prepared.argv[0], prepared.argv.data(), prepared.environment.data());
+        execve(call.program.empty() ? prepared.argv[0] : call.program.c_str(),
+               prepared.argv.data(), prepared.environment.data());
     }
     int error_number = errno;
     [[maybe_unused]] ssize_t n = write(report_fd, &error_number, sizeof error_number);
@@ -358,6 +359,21 @@ std::optional<ProcessHandle> OpenProcess(
         return std::nullopt;
     }
     return handle;
+}
+
+void ReapOrKill(pid_t pid, int timeout_ms) {
+    UniqueFd pidfd = OpenPidFd(pid);
+    struct pollfd fds[1] = {{pidfd.get(), POLLIN, 0}};
+    const int64_t deadline = NowMs() + timeout_ms;
+    int64_t left = timeout_ms;
+    while (pidfd.valid() && left > 0 && poll(fds, 1, static_cast<int>(left)) < 0 &&
+           errno == EINTR) {
+        left = deadline - NowMs();
+    }
+    if (waitpid(pid, nullptr, WNOHANG) == 0) {
+        kill(pid, SIGKILL);
+        Reap(pid).status().Ignore("killed");
+    }
 }
 
 std::optional<pid_t> ReadPidFile(const std::string& path) {

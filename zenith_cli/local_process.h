@@ -26,6 +26,7 @@ struct ProgramCall {
     std::vector<std::string> argv;  // argv[0] is the path of the program
     std::string working_directory;  // empty: the caller's
     std::vector<std::pair<std::string, std::string>> environment = {};  // set beside the caller's
+    std::string program = {};  // the file to execute when argv[0] is just a name
 };
 
 // Runs to the end and returns the standard output. A non-zero exit is kInternal with what the
@@ -84,6 +85,10 @@ std::optional<ProcessHandle> OpenProcess(
 
 // First line of a file as a pid; nullopt when there is no file or no number in it.
 std::optional<pid_t> ReadPidFile(const std::string& path);
+
+// Waits until `pid`, a child of ours, has ended and reaps it, killing it after `timeout_ms`.
+// Interrupts do not matter here.
+void ReapOrKill(pid_t pid, int timeout_ms);
 
 // Directory of a process's working directory; empty when unknown.
 std::string WorkingDirectoryOf(pid_t pid);

@@ -54,5 +54,6 @@ void AddPgStartCommand(CLI::App& pg, CommandRun& chosen);
 void AddPgStopCommand(CLI::App& pg, CommandRun& chosen);
 void AddPgListCommand(CLI::App& pg, CommandRun& chosen);
 void AddPgDestroyCommand(CLI::App& pg, CommandRun& chosen);
+void AddPgSuperviseCommand(CLI::App& pg, CommandRun& chosen);  // not for users
 
 }  // namespace zenith

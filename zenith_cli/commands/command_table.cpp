@@ -73,6 +73,7 @@ void AddAllCommands(CLI::App& app, CommandRun& chosen) {
     AddPgStopCommand(*pg, chosen);
     AddPgListCommand(*pg, chosen);
     AddPgDestroyCommand(*pg, chosen);
+    AddPgSuperviseCommand(*pg, chosen);
     AddPageServerCommands(app, chosen);
     AddInspectCommands(app, chosen);
 }
