@@ -84,6 +84,7 @@ PAGESERVER_FOLDERS := pageserver/page_service pageserver/inspect $(filter-out pa
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
 .PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres \
+	check-pages \
 	bench bench-layers fuzz clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -144,6 +145,14 @@ check-regress: install ## run the pg_regress suites of regress/ against real com
 
 check-postgres: install ## run PostgreSQL's own regression suite on a compute and on a plain server
 	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/check_postgres.sh
+
+CHECK_PAGES_FOLDERS := common/pagestream common/pqclient common/pgformat common/base
+$(BUILD)/test/check_pages: $(call objects,$(wildcard regress/check_pages/*.cpp)) $(foreach f,$(CHECK_PAGES_FOLDERS),$(call archive,$(f)))
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
+check-pages: install $(BUILD)/test/check_pages ## compare every page with a plain standby's (WORKLOADS=name...)
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/check_pages.sh $(WORKLOADS)
 
 bench: install ## compare a compute with a plain server on this machine, side by side
 	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/bench.sh

@@ -1,0 +1,230 @@
+#!/bin/bash
+# make check-pages: after a workload, every page the page server gives equals the one that a plain
+# PostgreSQL standby made of the same WAL, at random LSNs of the history and at its end.
+#
+#   check_pages.sh [WORKLOAD...]     those of check_pages/workloads.sh; default: all
+#
+#   POINTS=N        random LSNs for each workload (default: 50, fewer where a workload says so)
+#   ZENITH_SEED=N   the LSNs of an earlier run
+#   FACTOR=N        N times the work (default 1)
+#   SUITE_POINTS=N  as POINTS, for the workloads that have fewer
+#
+# How the standby stops and what is compared: regress/README.md.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+. "$REGRESS_DIR/check_pages/workloads.sh"
+
+FACTOR=${FACTOR:-1}
+seed=${ZENITH_SEED:-$RANDOM}
+workloads=("$@")
+if [ ${#workloads[@]} = 0 ]; then
+    workloads=("${ALL_WORKLOADS[@]}")
+fi
+for workload in "${workloads[@]}"; do
+    declare -F "workload_$workload" > /dev/null \
+        || fail "there is no workload $workload; there are: ${ALL_WORKLOADS[*]}"
+done
+
+setup_workdir check-pages
+find_zenith
+began=$(milliseconds)
+
+# ---- programs -----------------------------------------------------------------------------------------
+
+# Copies, because the user of the servers may not reach the source tree.
+mkdir "$WORK/bin" "$WORK/pg_bin"
+cp "${CHECK_PAGES:-$SOURCE_DIR/build/test/check_pages}" "$WORK/bin/" \
+    || fail "build the comparing program with: make build/test/check_pages"
+gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared \
+    -I"$("$PG_CONFIG" --includedir-server)" \
+    -o "$WORK/bin/stepping_standby.so" "$REGRESS_DIR/check_pages/stepping_standby.c"
+
+# `zenith init` removes the cluster it imports; this initdb keeps a copy, for the standby. It is
+# made once and altered for each workload that wants it (prepare_NAME), before it is imported.
+for program in "$PG_BINDIR"/*; do
+    ln -s "$program" "$WORK/pg_bin/"
+done
+rm "$WORK/pg_bin/initdb"
+cat > "$WORK/pg_bin/initdb" <<SCRIPT
+#!/bin/bash
+set -e
+cp -a "$WORK/cluster/." "\$2"
+SCRIPT
+chmod 755 "$WORK/pg_bin/initdb"
+plain_initdb "$WORK/pristine"
+# A compute decides about its settings, so does the standby.
+grep -v '^#' "$WORK/pristine/postgresql.conf" > "$WORK/log/postgresql.conf" || true
+
+# ---- one workload ---------------------------------------------------------------------------------------
+
+# For the workloads: psql on the server they work on (PGHOST, PGPORT).
+sql() { psql -XAtq -v ON_ERROR_STOP=1 -d "${PGDATABASE:-postgres}" "$@"; }
+# In the background or several at once; what fails is in the log, and fails the workload.
+sql_file() { sql -f - > /dev/null; }
+
+server_port() { cat "$REPO/pageserver.port"; }
+ask_pageserver() { psql -XAt -h 127.0.0.1 -p "$(server_port)" -d postgres -c "$1"; }
+
+start_compute() {
+    local setting options=()
+    for setting in "$@"; do
+        options+=(--set "$setting")
+    done
+    if [ -z "$(compute_field main port)" ]; then
+        zenith pg create main --name main --port "$("$REGRESS_DIR/bin/free_port")" "${options[@]}"
+    fi
+    zenith pg start main
+    PGPORT=$(compute_field main port)
+    PGHOST=127.0.0.1
+    export PGHOST PGPORT
+}
+
+# A plain server on the cluster that was imported, followed by the page server as if it were a
+# compute: for WAL that a compute does not write. A read-write base backup makes its term.
+start_plain() {
+    local term start
+    psql -XAt -h 127.0.0.1 -p "$(server_port)" -d postgres -c "basebackup $timeline" \
+        > "$DIR/grant.tar"
+    tar -xOf "$DIR/grant.tar" zenith.conf > "$DIR/grant.conf"
+    rm "$DIR/grant.tar"
+    term=$(sed -n "s/^zenith.term = '\([0-9]*\)'.*/\1/p" "$DIR/grant.conf")
+    start=$(sed -n "s/^zenith.start_lsn = '\([0-9A-F/]*\)'.*/\1/p" "$DIR/grant.conf")
+    as_server_user cp -a "$WORK/cluster" "$DIR/plain"
+    plain_start "$DIR/plain" "$DIR/sock" "zenith.timeline=$timeline" "zenith.term=$term" \
+        "zenith.start_lsn=$start" wal_keep_size=4GB max_wal_size=8GB "$@"
+    export PGHOST=$DIR/sock PGPORT=5432
+    sql -c "SELECT pg_create_physical_replication_slot('zenith', true)" > /dev/null
+    ask_pageserver "callmemaybe $timeline $term 'host=$PGHOST port=$PGPORT user=postgres'" > /dev/null
+}
+
+stop_source() {
+    if [ -d "$DIR/plain" ]; then
+        # A clean stop waits for the page server to have received everything.
+        as_server_user "$PG_BINDIR/pg_ctl" stop -D "$DIR/plain" -m fast -s -w
+    else
+        zenith pg stop main
+    fi
+}
+
+# Lines "tablespace database relfilenode name" of all databases, for messages.
+write_names() {
+    local database
+    for database in $(sql -c "SELECT datname FROM pg_database WHERE datallowconn"); do
+        psql -XAtq -F ' ' -d "$database" -c "
+            SELECT CASE WHEN reltablespace = 0 THEN dattablespace ELSE reltablespace END,
+                   CASE WHEN relisshared THEN 0 ELSE d.oid END,
+                   pg_relation_filenode(c.oid), datname || '.' || c.oid::regclass
+              FROM pg_class c, pg_database d
+             WHERE datname = current_database() AND pg_relation_filenode(c.oid) IS NOT NULL"
+    done > "$DIR/names" 2> "$DIR/names.log" || true
+}
+
+# Copies what there is of the WAL of timeline $1 (and behind LSN $2 of its parents') to the standby.
+copy_wal() {
+    local file
+    for file in "$REPO/timelines/$1/wal"/*; do
+        if [[ $(basename "$file") =~ ^[0-9A-F]{24}$ ]]; then
+            cp --reflink=auto "$file" "$DIR/standby/pg_wal/"
+            truncate -s 16M "$DIR/standby/pg_wal/$(basename "$file")"
+        fi
+    done
+}
+
+start_standby() {
+    mkdir "$DIR/pipes"
+    mkfifo "$DIR/pipes/commands" "$DIR/pipes/reports"
+    cp -a "$WORK/cluster" "$DIR/standby"
+    copy_wal "$timeline"
+    touch "$DIR/standby/standby.signal"
+    cp "$WORK/log/postgresql.conf" "$DIR/standby/postgresql.conf"
+    cat >> "$DIR/standby/postgresql.conf" <<CONF
+shared_preload_libraries = '$WORK/bin/stepping_standby.so'
+check_pages.directory = '$DIR/pipes'
+listen_addresses = ''
+unix_socket_directories = '$DIR'
+hot_standby = off
+fsync = off
+# As the redo processes of the page server and the servers that write the WAL have it.
+wal_log_hints = off
+track_commit_timestamp = off
+max_prepared_transactions = 2000
+max_replication_slots = 100
+allow_in_place_tablespaces = on
+# Files are written where it stops, and restart points would remove WAL that is still looked at.
+checkpoint_timeout = 1d
+max_wal_size = 1000GB
+autovacuum = off
+CONF
+    if [ "$(id -u)" = 0 ]; then
+        chown -R postgres: "$DIR/pipes" "$DIR/standby"
+    fi
+    STARTED_DATA_DIRS+=("$DIR/standby")
+    # It never accepts connections, so there is nothing for pg_ctl to wait for.
+    as_server_user "$PG_BINDIR/pg_ctl" start -D "$DIR/standby" -s -W -l "$WORK/log/standby.log"
+}
+
+run_workload() {
+    local name=$1 start worked points from status=0
+    start=$(milliseconds)
+    DIR=$WORK/$name
+    REPO=$DIR/.zenith
+    export ZENITH_REPO_DIR=$REPO
+    as_server_user mkdir "$DIR"
+    rm -rf "$WORK/cluster"
+    cp -a "$WORK/pristine" "$WORK/cluster"
+    if declare -F "prepare_$name" > /dev/null; then
+        "prepare_$name" "$WORK/cluster"
+    fi
+    zenith init --pg-bindir "$WORK/pg_bin"
+    zenith start
+    timeline=$(ask_pageserver branch_list | sed -n 's/^main|\([0-9a-f]\{32\}\).*/\1/p')
+    from=$("$PG_BINDIR/pg_controldata" -D "$WORK/cluster" \
+        | sed -n 's/^Latest checkpoint location: *//p')
+    points=${POINTS:-50}
+    extra=()
+
+    "workload_$name"
+    # Records behind the last LSN, or the standby would not know that it is there.
+    to=$(sql -c "CHECKPOINT" -c "SELECT pg_current_wal_insert_lsn()")
+    sql -c "SELECT pg_create_restore_point('end'), pg_create_restore_point('end')" > /dev/null
+    write_names
+    stop_source
+    unset PGHOST PGPORT
+    worked=$(milliseconds)
+
+    start_standby
+    "$WORK/bin/check_pages" --data "$DIR/standby" --pipes "$DIR/pipes" \
+        --server "host=127.0.0.1 port=$(server_port) user=postgres dbname=postgres" \
+        --timeline "$timeline" --pg-bindir "$PG_BINDIR" --names "$DIR/names" \
+        --from "$from" --to "$to" --points "$points" --seed "$seed" ${extra[@]+"${extra[@]}"} \
+        > "$WORK/log/$name.log" 2>&1 || status=$?
+    stop_data_directory "$DIR/standby"
+    if [ "$status" -gt 1 ]; then
+        tail -20 "$WORK/log/$name.log" "$WORK/log/standby.log" >&2
+        fail "workload $name: no comparison (status $status)"
+    fi
+    say "$name: $(tail -1 "$WORK/log/$name.log");" \
+        "$((16#${to#*/} - 16#${from#*/} >> 20)) MB of WAL," \
+        "work $(((worked - start) / 1000)) s, comparison $((($(milliseconds) - worked) / 1000)) s"
+    if [ "$status" != 0 ] || grep -q 'only equal under' "$WORK/log/$name.log"; then
+        head -"${DETAIL_LINES:-60}" "$WORK/log/$name.log"
+    fi
+    zenith stop
+    if [ "$status" != 0 ]; then
+        failed+=("$name")
+    elif [ -z "${ZENITH_KEEP:-}" ]; then
+        rm -rf "$DIR"
+    fi
+}
+
+failed=()
+say "seed $seed, $("$PG_BINDIR/postgres" --version)"
+for workload in "${workloads[@]}"; do
+    run_workload "$workload"
+done
+pages=$(cat "$WORK"/log/*.log | sed -n 's/^[0-9]* points.*, \([0-9]*\) relation pages.*/\1/p' \
+    | paste -sd+ | bc)
+say "${#workloads[@]} workloads, $pages relation pages compared," \
+    "$((($(milliseconds) - began) / 1000)) s"
+[ ${#failed[@]} = 0 ] || fail "differences in ${failed[*]}"
+say "check-pages passed"
