@@ -60,9 +60,11 @@ Result<std::vector<std::string>> FindLeftovers(const std::string& directory,
         if (known.contains(name)) {
             continue;
         }
-        // Nobody knows which images a damaged layer refers to.
-        if (name.ends_with(".tmp") || ParseDeltaLayerFileName(name) ||
-            (ParseImageFileName(name) && !damaged)) {
+        const bool images = ParseImageFileName(name).has_value();
+        if (images && damaged) {
+            continue;  // nobody knows which ones a damaged layer refers to
+        }
+        if (images || name.ends_with(".tmp") || ParseDeltaLayerFileName(name)) {
             leftovers.push_back(std::move(name));
         } else {
             spdlog::warn("layers: unknown file \"{}/{}\"", directory, name);

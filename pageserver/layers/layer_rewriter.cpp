@@ -104,8 +104,11 @@ Result<std::unordered_set<uint64_t>> FilesToCopyFrom(const Layers& inputs,
     ZENITH_RETURN_IF_ERROR(plan.Run());
     for (const auto& [file, used] : plan.image_use()) {
         Result<uint64_t> bytes = retention.images->Get(file)->file_bytes();
-        if (bytes.ok() && static_cast<double>(used) <
-                              retention.min_image_use * static_cast<double>(*bytes)) {
+        // Header and trailer are no images.
+        if (bytes.ok() &&
+            static_cast<double>(used) <
+                retention.min_image_use * static_cast<double>(*bytes - kImageFileHeaderSize -
+                                                              kImageFileTrailerSize)) {
             files->insert(file);
         }
     }
