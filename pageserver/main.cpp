@@ -19,6 +19,7 @@
 #include "pageserver/inspect/inspect_commands.h"
 #include "pageserver/page_service/page_service.h"
 #include "pageserver/reconstruct/page_reconstructor.h"
+#include "pageserver/reconstruct/reconstructing_imager.h"
 #include "pageserver/redo/redo_process_pool.h"
 #include "pageserver/timelines/import_cluster.h"
 #include "pageserver/timelines/timeline_manager.h"
@@ -37,7 +38,7 @@ struct Options {
     int page_cache_mb = 128;
     size_t max_connections = PageServiceOptions().max_connections;
     int layer_memory_mb = 64;
-    int layer_wal_mb = 256;
+    int layer_wal_mb = 16;
     // import
     std::string pgdata;
     std::string timeline;
@@ -141,7 +142,13 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     redo.processes = options.redo_processes;
     RedoProcessPool pool(redo);
     PageReconstructor reconstructor(pool, static_cast<size_t>(options.page_cache_mb) << 20);
+    ReconstructingImager imager(reconstructor);
+    LayerMemory layer_memory(static_cast<size_t>(options.layer_memory_mb) << 20);
+    LayerWorker layer_worker;
     LayerOptions layers;
+    layers.imager = &imager;
+    layers.memory = &layer_memory;
+    layers.worker = &layer_worker;
     layers.limits.memory_bytes = static_cast<size_t>(options.layer_memory_mb) << 20;
     layers.limits.wal_bytes = static_cast<uint64_t>(options.layer_wal_mb) << 20;
     ZENITH_ASSIGN_OR_RETURN(std::unique_ptr<TimelineManager> manager,

@@ -47,6 +47,15 @@ void LayerWorker::Forget(const void* owner) {
     lock.unlock();
 }
 
+void LayerWorker::WaitUntilIdle() {
+    std::unique_lock lock(mutex_);
+    ended_.wait(lock, [&] {
+        return running_.empty() &&
+               std::all_of(jobs_.begin(), jobs_.end(),
+                           [](const std::deque<Job>& jobs) { return jobs.empty(); });
+    });
+}
+
 size_t LayerWorker::NextKind() const {
     for (size_t kind = 0; kind < kKinds; kind++) {
         if (!jobs_[kind].empty() &&

@@ -33,6 +33,8 @@ class LayerWorker {
     void Post(const void* owner, Kind kind, std::function<void()> job);
     // Drops the jobs of `owner` that have not begun and waits for those that have.
     void Forget(const void* owner);
+    // Until nothing is posted or runs. Not from a job.
+    void WaitUntilIdle();
 
   private:
     struct Job {

@@ -3,7 +3,8 @@
 // A layer's tier is its extent in WAL, in powers of the fan-in. When as many layers of a tier lie
 // side by side as the fan-in says (with smaller ones between them), they are merged; so a read
 // visits fewer than kMergeFanIn files for each tier, and an entry is written again once for each
-// tier.
+// tier. The biggest tiers stay as they are: retention cuts at the end of a layer, and a filter
+// spares a read most of them.
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -22,7 +23,8 @@ using Files = LayerFiles;
 constexpr size_t kMergeFanIn = 8;
 // Tier 0 is below this. A file of the default size, 16 MB, is in the middle of tier 2.
 constexpr uint64_t kSmallestTierBytes = 512 << 10;
-constexpr int kTiers = 12;
+// Tiers that are merged: what comes out of the last one has 256 MB to 2 GB.
+constexpr int kTiers = 4;
 constexpr std::chrono::seconds kRetryAfter(60);
 
 int Tier(const DeltaLayerFile& file) {
@@ -36,12 +38,12 @@ int Tier(const DeltaLayerFile& file) {
 
 // The layers to merge next, oldest first; none when all is well.
 Files PickMerge(const LayerGeneration& generation) {
-    for (int tier = 0; tier <= kTiers; tier++) {
+    for (int tier = 0; tier < kTiers; tier++) {
         Files run;
         size_t count = 0;
         for (auto layer = generation.older.rbegin(); layer != generation.older.rend(); ++layer) {
             const bool usable = layer->file != nullptr && layer->file->damage().ok();
-            const int of = usable ? Tier(*layer->file) : kTiers + 1;
+            const int of = usable ? Tier(*layer->file) : kTiers;
             if (of > tier) {
                 run.clear();
                 count = 0;

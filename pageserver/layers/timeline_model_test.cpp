@@ -3,6 +3,7 @@
 // random timelines (branches, branches of branches), asked at random LSNs.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <random>
 #include <set>
@@ -14,7 +15,10 @@
 #include "common/pgformat/segment_name.h"
 #include "pageserver/layers/blob_keys.h"
 #include "pageserver/layers/delta_layer_file.h"
+#include "pageserver/layers/fake_imager_for_test.h"
 #include "pageserver/layers/fake_snapshot_for_test.h"
+#include "pageserver/layers/layer_worker.h"
+#include "pageserver/layers/snapshot_file.h"
 #include "pageserver/layers/temp_directory_for_test.h"
 #include "pageserver/layers/timeline.h"
 #include "pageserver/layers/wal_storage.h"
@@ -98,6 +102,12 @@ struct ModelTimeline {
     int parent = -1;
     Lsn start;
     std::vector<ModelRecord> records;
+    // What retention has left.
+    Lsn readable_from;
+    std::set<Lsn> points;
+    std::optional<Lsn> ends_at;
+    // Up to here in files.
+    Lsn flushed;
 };
 
 void Touch(ModelState* state, const RelForkKey& rel, BlockNumber blocks) {
@@ -230,16 +240,33 @@ class Model {
     }
     Lsn End(int timeline) const {
         const ModelTimeline& t = timelines[timeline];
+        if (t.ends_at) {
+            return *t.ends_at;
+        }
         return t.records.empty() ? t.start : t.records.back().end;
+    }
+    bool Readable(int timeline, Lsn at) const {
+        const ModelTimeline& t = timelines[timeline];
+        if (at != kMaxLsn && t.ends_at && at > *t.ends_at) {
+            return false;
+        }
+        if ((t.parent < 0 || at > t.start) && at < t.readable_from && !t.points.contains(at)) {
+            return false;
+        }
+        return t.parent < 0 || Readable(t.parent, std::min(at, t.start));
     }
 };
 
 class Runner {
   public:
-    // One batch in `flush_one_in` is followed by a flush, 0: never.
-    Runner(uint32_t seed, uint32_t flush_one_in) : random_(seed), flush_one_in_(flush_one_in) {
+    struct Options {
+        uint32_t flush_one_in = 0;   // batches are followed by a flush, 0: never
+        uint32_t retain_one_in = 0;  // ... by garbage collection
+        bool images = false;
+    };
+    Runner(uint32_t seed, Options options) : random_(seed), options_(options) {
         MakeInitial();
-        model_.timelines.push_back(ModelTimeline{-1, kStart, {}});
+        model_.timelines.push_back(ModelTimeline{-1, kStart, {}, kStart, {}, {}, {}});
         ids_.push_back(TimelineId::Random());
         timelines_.push_back(Make(0));
     }
@@ -250,15 +277,16 @@ class Runner {
                 Branch();
             }
             int index = static_cast<int>(Pick(timelines_.size()));
-            WriteBatch(index);
-            if (flush_one_in_ > 0 && Chance(flush_one_in_)) {
-                timelines_[index]->Flush();
-                if (Chance(2)) {
-                    Status status = timelines_[index]->WaitForFlush();
-                    ASSERT_TRUE(status.ok()) << status.message();
+            if (!model_.timelines[index].ends_at) {
+                WriteBatch(index);
+                if (options_.flush_one_in > 0 && Chance(options_.flush_one_in)) {
+                    Flush(index);
                 }
             }
-            if (flush_one_in_ > 0 && Chance(20)) {
+            if (options_.retain_one_in > 0 && Chance(options_.retain_one_in)) {
+                Retain(index);
+            }
+            if (options_.flush_one_in > 0 && Chance(20)) {
                 Reopen();
             }
             if (Chance(8)) {
@@ -313,15 +341,91 @@ class Runner {
                                                 parent != nullptr ? &parent->wal() : nullptr);
         TimelineLayers layers;
         layers.directory = directory + "/layers";
-        auto files = OpenDeltaLayers(layers.directory, ids_[index], model.start, wal.get());
-        EXPECT_TRUE(files.ok()) << files.status().message();
-        for (const auto& file : *files) {
+        layers.options.worker = &worker_;
+        layers.options.imager = options_.images ? &imager_ : nullptr;
+        layers.options.replay_bytes = kReplayBytes;
+        auto opened = OpenDeltaLayers(layers.directory, ids_[index], model.start, wal.get());
+        EXPECT_TRUE(opened.ok()) << opened.status().message();
+        for (const auto& file : opened->files) {
             Status status = file->Verify();
             EXPECT_TRUE(status.ok()) << status.message();
         }
-        layers.files = *files;
+        layers.opened = *std::move(opened);
         return MakeTimeline(ids_[index], model.start, parent,
                             parent == nullptr ? MakeInitial() : nullptr, std::move(wal), layers);
+    }
+
+    void Flush(int index) {
+        model_.timelines[index].flushed = model_.End(index);
+        timelines_[index]->Flush();
+        if (Chance(2)) {
+            Status status = timelines_[index]->WaitForFlush();
+            ASSERT_TRUE(status.ok()) << status.message();
+        }
+    }
+
+    // Garbage collection at a random LSN; keeps branch points and a few others.
+    void Retain(int index) {
+        ModelTimeline& model = model_.timelines[index];
+        Timeline::Retention retention;
+        std::set<Lsn> points;
+        for (const ModelTimeline& other : model_.timelines) {
+            if (other.parent == index) {
+                points.insert(other.start);
+            }
+        }
+        retention.ends_at_horizon = Chance(6) && !points.empty();
+        if (retention.ends_at_horizon) {
+            retention.horizon = *points.rbegin();
+        } else {
+            retention.horizon = std::min(AnyLsn(index), model_.End(index));
+            for (int i = 0; i < 2; i++) {
+                Lsn tag = AnyLsn(index);
+                if (tag <= model_.End(index) && model_.Readable(index, tag)) {
+                    points.insert(tag);
+                }
+            }
+        }
+        retention.horizon = std::max(retention.horizon, model.start);
+        retention.points.assign(points.begin(), points.end());
+        Status flushed = timelines_[index]->WaitForFlush();
+        ASSERT_TRUE(flushed.ok()) << flushed.message();
+        worker_.WaitUntilIdle();
+        retention.dry_run = true;
+        // The first one also starts a merge that was waiting.
+        ASSERT_TRUE(timelines_[index]->ApplyRetention(retention).ok());
+        worker_.WaitUntilIdle();
+        auto promised = timelines_[index]->ApplyRetention(retention);
+        ASSERT_TRUE(promised.ok()) << promised.status().message();
+        worker_.WaitUntilIdle();
+        retention.dry_run = false;
+        auto report = timelines_[index]->ApplyRetention(retention);
+        ASSERT_TRUE(report.ok()) << report.status().message();
+        EXPECT_EQ(report->removed_bytes, promised->removed_bytes);
+        EXPECT_EQ(report->written_bytes, promised->written_bytes);
+        EXPECT_EQ(report->dropped_versions, promised->dropped_versions);
+        EXPECT_EQ(report->readable_from, promised->readable_from);
+
+        EXPECT_EQ(timelines_[index]->readable_from(), report->readable_from);
+        if (!retention.ends_at_horizon) {
+            EXPECT_GE(report->readable_from, model.readable_from);
+            EXPECT_LE(report->readable_from, std::max(retention.horizon, model.readable_from));
+        }
+        model.readable_from = report->readable_from;
+        model.points.clear();
+        for (Lsn point : points) {
+            if (point < model.readable_from) {
+                model.points.insert(point);
+            }
+        }
+        if (retention.ends_at_horizon) {
+            EXPECT_EQ(report->readable_from, retention.horizon);
+            EXPECT_EQ(timelines_[index]->last_record_end(), retention.horizon);
+            model.ends_at = retention.horizon;
+            std::erase_if(model.records,
+                          [&](const ModelRecord& r) { return r.end > retention.horizon; });
+        }
+        CheckSomewhere(index);
     }
 
     // As after a restart: what is in no file comes again.
@@ -371,7 +475,8 @@ class Runner {
             case 2:
                 return TwoPhaseBlobKey(Pick(3));
             case 3:
-                return kClusterStateBlobKey;
+                // Retention puts one of its own at every point.
+                return options_.retain_one_in > 0 ? TwoPhaseBlobKey(7) : kClusterStateBlobKey;
             default:
                 return RelmapBlobKey({kGlobalTablespaceOid, 0});
         }
@@ -481,7 +586,10 @@ class Runner {
         Lsn at = Chance(3) ? model_.End(parent) : AnyLsn(parent);
         at = std::min(at, model_.End(parent));
         at.value -= at.value % 8;
-        model_.timelines.push_back(ModelTimeline{parent, at, {}});
+        if (!model_.Readable(parent, at)) {
+            return;
+        }
+        model_.timelines.push_back(ModelTimeline{parent, at, {}, at, {}, {}, {}});
         ids_.push_back(TimelineId::Random());
         timelines_.push_back(Make(static_cast<int>(ids_.size()) - 1));
     }
@@ -497,6 +605,10 @@ class Runner {
             return;
         }
         const ModelPage& expected = found->second;
+        if (options_.images) {
+            EXPECT_EQ(FoldPage(*actual), FoldPage(AsHistory(expected)));
+            return;
+        }
         ASSERT_EQ(actual->base.has_value(), expected.base.has_value());
         if (expected.base) {
             EXPECT_EQ(*actual->base, Filled(*expected.base));
@@ -513,6 +625,34 @@ class Runner {
             EXPECT_EQ(ref.end, model.end);
             EXPECT_EQ(ref.flags, model.flags);
             EXPECT_EQ(ref.database, model.database);
+        }
+    }
+
+    PageHistory AsHistory(const ModelPage& page) const {
+        PageHistory history;
+        if (page.base) {
+            history.base = Filled(*page.base);
+        }
+        for (const ModelRef& ref : page.records) {
+            history.records.push_back({&timelines_[ref.timeline]->wal(), ref.start, ref.end,
+                                       ref.flags, ref.database});
+        }
+        return history;
+    }
+    // What a flush has seen is no long chain.
+    void CheckReplay(const PageHistory& history) const {
+        if (history.records.empty()) {
+            return;
+        }
+        const RecordRef& last = history.records.back();
+        uint64_t bytes = 0;
+        for (const RecordRef& ref : history.records) {
+            bytes += ref.end - ref.start;
+        }
+        for (size_t i = 0; i < timelines_.size(); i++) {
+            if (last.wal == &timelines_[i]->wal() && last.end <= model_.timelines[i].flushed) {
+                EXPECT_LE(bytes, kReplayBytes + kLongestRecord);
+            }
         }
     }
 
@@ -543,12 +683,36 @@ class Runner {
                   SlruPages(state, SlruKind::kXact));
     }
 
-    void CheckSomewhere() {
-        int index = static_cast<int>(Pick(timelines_.size()));
+    void CheckSomewhere(int index = -1) {
+        if (index < 0) {
+            index = static_cast<int>(Pick(timelines_.size()));
+        }
+        if (options_.images) {
+            // While a file is being written there are no images yet.
+            for (const auto& timeline : timelines_) {
+                ASSERT_TRUE(timeline->WaitForFlush().ok());
+            }
+        }
         Lsn at = Chance(5) ? kMaxLsn : AnyLsn(index);
+        const std::set<Lsn>& points = model_.timelines[index].points;
+        if (!points.empty() && Chance(2)) {
+            at = *std::next(points.begin(), Pick(points.size()));
+        }
         SCOPED_TRACE("timeline " + std::to_string(index) + " at " + at.ToString());
-        ModelState state = model_.At(index, at);
         Timeline& timeline = *timelines_[index];
+        if (!model_.Readable(index, at)) {
+            for (const Status& status :
+                 {timeline.CheckReadable(at), timeline.CollectPage(AnyPage(), at).status(),
+                  timeline.RelationSize(AnyRelation(), at).status(),
+                  timeline.ListRelations(at).status(), timeline.ListDatabases(at).status(),
+                  timeline.ListBlobs("", at).status(),
+                  timeline.ListSlruPages(SlruKind::kXact, at).status()}) {
+                EXPECT_EQ(status.code(), StatusCode::kNotFound) << status.message();
+            }
+            return;
+        }
+        EXPECT_TRUE(timeline.CheckReadable(at).ok());
+        ModelState state = model_.At(index, at);
 
         std::map<RelForkKey, BlockNumber> relations;
         auto listed = timeline.ListRelations(at);
@@ -589,7 +753,11 @@ class Runner {
             }
         }
         for (const auto& [key, page] : state.pages) {
-            CheckPage(key, state, timeline.CollectPage(key, at));
+            auto history = timeline.CollectPage(key, at);
+            CheckPage(key, state, history);
+            if (options_.images && history.ok()) {
+                CheckReplay(*history);
+            }
         }
         for (int i = 0; i < 30; i++) {
             PageKey key = AnyPage();
@@ -601,33 +769,47 @@ class Runner {
         }
     }
 
+    static constexpr uint64_t kReplayBytes = 100;
+    static constexpr uint64_t kLongestRecord = 32;
+
     std::mt19937 random_;
-    const uint32_t flush_one_in_;
-    TempDirectory directory_;
+    const Options options_;
+    TempDirectory directory_{TempDirectory::kMemory};
+    FakeImager imager_;
+    LayerWorker worker_;
     Model model_;
     std::vector<TimelineId> ids_;
     std::vector<std::shared_ptr<Timeline>> timelines_;
 };
 
-TEST(TimelineModel, RandomHistoriesAgree) {
-    for (uint32_t seed = 1; seed <= 40; seed++) {
+void RunSeeds(uint32_t first, uint32_t count, int steps,
+              const std::function<Runner::Options(uint32_t seed)>& options) {
+    spdlog::set_level(spdlog::level::warn);
+    for (uint32_t seed = first; seed < first + count; seed++) {
         SCOPED_TRACE("seed " + std::to_string(seed));
-        Runner(seed, 0).Run(150);
+        Runner(seed, options(seed)).Run(steps);
         if (::testing::Test::HasFailure()) {
             return;
         }
     }
 }
 
+TEST(TimelineModel, RandomHistoriesAgree) {
+    RunSeeds(1, 40, 150, [](uint32_t) { return Runner::Options{}; });
+}
+
 TEST(TimelineModel, RandomHistoriesAgreeThroughFlushesAndReopening) {
-    spdlog::set_level(spdlog::level::warn);
-    for (uint32_t seed = 1001; seed <= 1040; seed++) {
-        SCOPED_TRACE("seed " + std::to_string(seed));
-        Runner(seed, 2 + seed % 9).Run(150);
-        if (::testing::Test::HasFailure()) {
-            return;
-        }
-    }
+    RunSeeds(1001, 40, 150, [](uint32_t seed) { return Runner::Options{2 + seed % 9, 0, false}; });
+}
+
+TEST(TimelineModel, RandomHistoriesAgreeWithImages) {
+    RunSeeds(2001, 40, 200, [](uint32_t seed) { return Runner::Options{1 + seed % 6, 0, true}; });
+}
+
+TEST(TimelineModel, RandomHistoriesAgreeThroughRetention) {
+    RunSeeds(3001, 60, 250, [](uint32_t seed) {
+        return Runner::Options{1 + seed % 6, 4 + seed % 17, seed % 4 != 0};
+    });
 }
 
 }  // namespace

@@ -151,6 +151,10 @@ Result<Timeline::RetentionReport> TimelineImpl::ApplyRetentionLocked(const Reten
     }
     std::optional<Lsn> ends_at = before->ends_at;
     if (retention.ends_at_horizon) {
+        if (Status status = CheckRetained(*before, horizon); !status.ok()) {
+            return Status::InvalidArgument("timeline cannot end at " + horizon.ToString() + ": " +
+                                           status.message());
+        }
         cutoff = horizon;
         ends_at = horizon;
     }

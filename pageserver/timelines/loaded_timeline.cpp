@@ -50,7 +50,12 @@ Result<ClusterState> StateAfterLayers(Timeline& timeline, uint64_t system_identi
 Status CheckLastRecord(const Timeline& timeline, const WalStorage& wal,
                        const ClusterState& state) {
     std::string record;
-    return wal.ReadRecord(state.record_start, state.record_end, &record)
+    Status status = wal.ReadRecord(state.record_start, state.record_end, &record);
+    if (status.code() == StatusCode::kNotFound && timeline.readable_from() >= state.record_end) {
+        // Retention kept the WAL from its end on.
+        return Status::Ok();
+    }
+    return status
         .WithContext("timeline " + timeline.id().ToString() + " has layers up to " +
                      state.record_end.ToString())
         .WithHint("Put a good copy of the file in its place and restart the page server.");
@@ -104,8 +109,8 @@ Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repositor
     layers.directory = repository.LayerDirectory(file.id);
     layers.options = options;
     ZENITH_ASSIGN_OR_RETURN(
-        layers.files, OpenDeltaLayers(layers.directory, file.id, file.ancestor_lsn, wal.get()));
-    const size_t layer_count = layers.files.size();
+        layers.opened, OpenDeltaLayers(layers.directory, file.id, file.ancestor_lsn, wal.get()));
+    const size_t layer_count = layers.opened.files.size();
 
     std::unique_ptr<SnapshotFile> snapshot;
     ClusterState state;
