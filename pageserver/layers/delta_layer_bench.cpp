@@ -2,7 +2,8 @@
 //
 // Plays the index of a TPC-B run (scale 50: each transaction changes one of 82,000 pages of
 // accounts, a teller, a branch, and appends to the history), flushes it in LAYERS pieces, opens it
-// again as after a restart, and reads pages of accounts at random. Prints times and memory.
+// again as after a restart, reads pages of accounts at random, asks for pages that are not there, and
+// merges all files into one. Prints times and memory.
 #include <malloc.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "common/base/posix_file.h"
 #include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
+#include "pageserver/layers/layer_rewriter.h"
 #include "pageserver/layers/snapshot_file.h"
 #include "pageserver/layers/wal_storage.h"
 
@@ -30,6 +32,13 @@ constexpr BlockNumber kAccountPages = 82000;
 
 double Milliseconds(Clock::time_point since) {
     return std::chrono::duration<double, std::milli>(Clock::now() - since).count();
+}
+
+// Of this process, for what should not depend on what else the machine does.
+double ProcessorMilliseconds() {
+    timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
 }
 
 double ResidentMegabytes() {
@@ -52,11 +61,12 @@ class Bench {
         auto wal = std::make_unique<WalStorage>(directory_ + "/wal", kStart, nullptr);
         TimelineLayers layers;
         layers.directory = directory_ + "/layers";
-        ZENITH_ASSIGN_OR_RETURN(layers.files,
+        ZENITH_ASSIGN_OR_RETURN(layers.opened,
                                 OpenDeltaLayers(layers.directory, id_, kStart, wal.get()));
+        files_ = layers.opened.files.size();
         file_bytes_ = 0;
         index_bytes_ = 0;
-        for (const auto& file : layers.files) {
+        for (const auto& file : layers.opened.files) {
             file_bytes_ += file->file_bytes();
             index_bytes_ += file->memory_bytes();
         }
@@ -111,6 +121,37 @@ class Bench {
         return Status::Ok();
     }
 
+    // What a file costs that has nothing about the page, and what merging all of them costs.
+    Status MissAndMerge(uint64_t postings) {
+        timeline_ = nullptr;
+        ZENITH_ASSIGN_OR_RETURN(OpenedLayers layers,
+                                OpenDeltaLayers(directory_ + "/layers", id_, kStart, nullptr));
+        constexpr uint32_t kQuestions = 1000000;
+        double before = ProcessorMilliseconds();
+        PageHistory history;
+        for (uint32_t i = 0; i < kQuestions; i++) {
+            ZENITH_RETURN_IF_ERROR(
+                layers.files[i % layers.files.size()]
+                    ->SearchPage(PageKey::Relation(Relation(9), i), kMaxLsn, &history)
+                    .status());
+        }
+        std::printf("%-44s %.0f ns\n", "a file that has nothing about the page",
+                    (ProcessorMilliseconds() - before) * 1e6 / kQuestions);
+        const std::string directory = directory_ + "/merged";
+        ZENITH_RETURN_IF_ERROR(EnsureDirectory(directory));
+        const Clock::time_point begin = Clock::now();
+        before = ProcessorMilliseconds();
+        ZENITH_ASSIGN_OR_RETURN(
+            RewrittenLayer merged,
+            RewriteLayers(layers.files,
+                          {directory, id_, {kStart, layers.files.back()->end(), 1}}, nullptr));
+        std::printf("%-44s %.0f ms for %zu files, %.0f ns a posting, %.1f MB\n", "merged into one",
+                    Milliseconds(begin), layers.files.size(),
+                    (ProcessorMilliseconds() - before) * 1e6 / static_cast<double>(postings),
+                    static_cast<double>(merged.layer.file_bytes) / 1e6);
+        return Status::Ok();
+    }
+
     Status Run(uint64_t postings, uint64_t layers) {
         ZENITH_RETURN_IF_ERROR(Open());
         const double resident_before = ResidentMegabytes();
@@ -142,8 +183,8 @@ class Bench {
             timeline_->CollectPage(PageKey::Relation(Relation(1), 4711), kMaxLsn).status());
         std::printf("%-44s %.2f ms to open, %.2f ms to the first page\n", "restart", open_ms,
                     Milliseconds(begin));
-        std::printf("%-44s %.1f MB, %.1f bytes a posting, %.3f of the WAL\n", "layer files",
-                    static_cast<double>(file_bytes_) / 1e6,
+        std::printf("%-44s %zu, %.1f MB, %.1f bytes a posting, %.3f of the WAL\n", "layer files",
+                    files_, static_cast<double>(file_bytes_) / 1e6,
                     static_cast<double>(file_bytes_) / static_cast<double>(postings),
                     static_cast<double>(file_bytes_) / wal_bytes);
         std::printf("%-44s %.2f MB counted, %.2f MB resident\n", "memory with all layers open",
@@ -155,7 +196,7 @@ class Bench {
                                 timeline_->ListRelations(kMaxLsn));
         std::printf("%-44s %.1f ms for %zu\n", "relations listed", Milliseconds(begin),
                     relations.size());
-        return Status::Ok();
+        return MissAndMerge(postings);
     }
 
   private:
@@ -163,6 +204,7 @@ class Bench {
     const TimelineId id_ = TimelineId::Random();
     std::mt19937_64 random_{1};
     uint32_t transactions_ = 0;
+    size_t files_ = 0;
     uint64_t file_bytes_ = 0;
     size_t index_bytes_ = 0;
     std::shared_ptr<Timeline> timeline_;

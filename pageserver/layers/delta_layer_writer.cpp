@@ -211,7 +211,7 @@ Status DeltaLayerWriter::ImageFrame(const PageKey& key, Lsn end, std::string_vie
     return ImageAt(key, end, place);
 }
 
-Status DeltaLayerWriter::ImageAt(const PageKey& key, Lsn end, const ImagePlace& place) {
+void DeltaLayerWriter::PutImageBody(const ImagePlace& place) {
     auto [file, is_new] = image_files_.try_emplace(place.file, image_files_.size());
     if (is_new) {
         AppendVarint(&image_table_, place.file);
@@ -219,7 +219,30 @@ Status DeltaLayerWriter::ImageAt(const PageKey& key, Lsn end, const ImagePlace& 
     AppendVarint(&entry_body_, file->second << kDeltaPageWhatBits | kDeltaPageImage);
     AppendVarint(&entry_body_, place.offset);
     AppendVarint(&entry_body_, place.length);
+}
+
+Status DeltaLayerWriter::ImageAt(const PageKey& key, Lsn end, const ImagePlace& place) {
+    PutImageBody(place);
     return Add(DeltaBlockKind::kPages, EncodeKey(key), end);
+}
+
+Status DeltaLayerWriter::Copy(DeltaBlockKind kind, const std::string& key,
+                              const DeltaEntry& entry) {
+    const bool of_page = kind == DeltaBlockKind::kPages;
+    if (of_page && DeltaPageWhat(entry.number) == kDeltaPageImage) {
+        PutImageBody(entry.image);
+        return Add(kind, key, entry.lsn);
+    }
+    if (of_page && DeltaPageWhat(entry.number) != kDeltaPageTombstone) {
+        oldest_record_ = std::min(oldest_record_, entry.lsn - DeltaPageExtent(entry.number));
+    }
+    AppendVarint(&entry_body_, entry.number);
+    if (kind == DeltaBlockKind::kCuts && entry.number == 1) {
+        AppendVarint(&entry_body_, entry.source.spc);
+        AppendVarint(&entry_body_, entry.source.db);
+    }
+    entry_body_ += entry.value;
+    return Add(kind, key, entry.lsn);
 }
 
 Result<WrittenLayer> DeltaLayerWriter::Finish() {

@@ -15,6 +15,7 @@
 #include "common/base/lsn.h"
 #include "common/base/result.h"
 #include "common/base/unique_fd.h"
+#include "pageserver/layers/delta_layer_block.h"
 #include "pageserver/layers/delta_layer_format.h"
 #include "pageserver/layers/image_file.h"
 #include "pageserver/layers/layer_sink.h"
@@ -66,12 +67,16 @@ class DeltaLayerWriter final : public LayerSink {
     // The same as a frame of another image file, to be copied.
     Status ImageFrame(const PageKey& key, Lsn end, std::string_view frame);
 
+    // An entry of another layer file as LayerCursor gives it; an image stays where it is.
+    Status Copy(DeltaBlockKind kind, const std::string& key, const DeltaEntry& entry);
+
     // The rest of the files, on disk under their names. They count once a manifest names them.
     Result<WrittenLayer> Finish();
 
   private:
     Status Open();
     Result<ImageFileWriter*> Images();
+    void PutImageBody(const ImagePlace& place);
     // Makes entry_body_ the next entry of `kind` and `key`.
     Status Add(DeltaBlockKind kind, const std::string& key, Lsn lsn);
     void EndGroup();

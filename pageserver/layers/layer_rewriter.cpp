@@ -31,43 +31,6 @@ Status CheckInputs(const Layers& inputs, const LayerManifest::Entry& entry, bool
                                          ": " + complaint);
 }
 
-Status CopyEntry(DeltaBlockKind kind, const std::string& key, const DeltaEntry& entry,
-                 DeltaLayerWriter* writer) {
-    switch (kind) {
-        case DeltaBlockKind::kCuts:
-            return writer->Cut(
-                DecodeDatabaseKey(key),
-                {entry.lsn, entry.number == 1 ? std::optional(entry.source) : std::nullopt});
-        case DeltaBlockKind::kDatabases:
-            return writer->Database(DecodeDatabaseKey(key), entry.lsn, entry.number == 1);
-        case DeltaBlockKind::kSizes:
-            return writer->Size(DecodeRelationKey(key), entry.lsn,
-                                entry.number > 0
-                                    ? std::optional(static_cast<BlockNumber>(entry.number - 1))
-                                    : std::nullopt);
-        case DeltaBlockKind::kFloors:
-            return writer->Floor(DecodeRelationKey(key), entry.lsn,
-                                 static_cast<BlockNumber>(entry.number));
-        case DeltaBlockKind::kBlobs: {
-            const std::string value(entry.value);
-            return writer->Blob(key, entry.lsn, entry.number > 0 ? &value : nullptr);
-        }
-        case DeltaBlockKind::kPages: {
-            const PageKey page = DecodePageKey(key);
-            const uint64_t what = DeltaPageWhat(entry.number);
-            if (what == kDeltaPageTombstone) {
-                return writer->Tombstone(page, entry.lsn);
-            }
-            if (what == kDeltaPageImage) {
-                return writer->ImageAt(page, entry.lsn, entry.image);
-            }
-            return writer->Record(page, entry.lsn - DeltaPageExtent(entry.number), entry.lsn,
-                                  static_cast<uint8_t>(what));
-        }
-    }
-    return Status::Internal("an entry of no kind");
-}
-
 Status Merge(const Layers& inputs, Lsn end, const std::atomic<bool>* cancel,
              DeltaLayerWriter* writer) {
     ZENITH_ASSIGN_OR_RETURN(std::unique_ptr<MergedCursor> cursor,
@@ -82,7 +45,7 @@ Status Merge(const Layers& inputs, Lsn end, const std::atomic<bool>* cancel,
             if (entry == nullptr) {
                 break;
             }
-            ZENITH_RETURN_IF_ERROR(CopyEntry(cursor->kind(), cursor->key(), *entry, writer));
+            ZENITH_RETURN_IF_ERROR(writer->Copy(cursor->kind(), cursor->key(), *entry));
         }
     }
 }
