@@ -35,9 +35,10 @@ struct Options {
     std::string log_file;
     std::string redo_library = "zenith";
     int redo_processes = 2;
-    int page_cache_mb = 128;
+    int memory_mb = 256;
+    int page_cache_mb = 0;  // 0: half of memory_mb
     size_t max_connections = PageServiceOptions().max_connections;
-    int layer_memory_mb = 64;
+    int layer_memory_mb = 0;  // 0: a quarter of memory_mb
     int layer_wal_mb = 16;
     // import
     std::string pgdata;
@@ -141,15 +142,23 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     redo.process.hint_bits_logged = config.data_checksums;
     redo.processes = options.redo_processes;
     RedoProcessPool pool(redo);
-    PageReconstructor reconstructor(pool, static_cast<size_t>(options.page_cache_mb) << 20);
+    // Half for rebuilt pages, a quarter for history that is in no file yet; the rest is for what has
+    // no limit of its own: connections, indexes of open files, batches of redo.
+    const size_t memory = static_cast<size_t>(options.memory_mb) << 20;
+    const size_t page_cache = options.page_cache_mb > 0
+                                  ? static_cast<size_t>(options.page_cache_mb) << 20
+                                  : memory / 2;
+    LayerMemory layer_memory(options.layer_memory_mb > 0
+                                 ? static_cast<size_t>(options.layer_memory_mb) << 20
+                                 : memory / 4);
+    PageReconstructor reconstructor(pool, page_cache);
     ReconstructingImager imager(reconstructor);
-    LayerMemory layer_memory(static_cast<size_t>(options.layer_memory_mb) << 20);
     LayerWorker layer_worker;
     LayerOptions layers;
     layers.imager = &imager;
     layers.memory = &layer_memory;
     layers.worker = &layer_worker;
-    layers.limits.memory_bytes = static_cast<size_t>(options.layer_memory_mb) << 20;
+    layers.limits.memory_bytes = layer_memory.limit_bytes;
     layers.limits.wal_bytes = static_cast<uint64_t>(options.layer_wal_mb) << 20;
     ZENITH_ASSIGN_OR_RETURN(std::unique_ptr<TimelineManager> manager,
                             TimelineManager::Open(repository, layers));
@@ -168,6 +177,7 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     service_options.max_connections = options.max_connections;
     PageService service(service_options, repository, *manager, reconstructor);
     ZENITH_RETURN_IF_ERROR(service.Start());
+    manager->StartHousekeeping();
     if (service.port() != 0) {
         ZENITH_RETURN_IF_ERROR(ReplaceFileAtomically(repository.PageServerPortPath(),
                                                      std::to_string(service.port()) + "\n"));
@@ -181,6 +191,7 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     // First the manager: it wakes whoever waits for a compute inside a command.
     manager->Shutdown();
     service.Stop();
+    manager->FlushAll();
     pool.Shutdown();
     unlink(repository.PageServerPortPath().c_str());
     spdlog::info("page server: stopped");
@@ -218,17 +229,21 @@ int Run(int argc, char** argv) {
     app.add_option("--redo-library", options.redo_library,
                    "library that redo processes preload; a path when it is not installed")
         ->capture_default_str();
-    app.add_option("--page-cache-mb", options.page_cache_mb, "memory for rebuilt pages")
-        ->check(CLI::Range(1, 1 << 20))
+    app.add_option("--memory-mb", options.memory_mb,
+                   "memory: half for rebuilt pages, a quarter for history that is in no file yet, "
+                   "the rest for everything else")
+        ->check(CLI::Range(16, 1 << 20))
         ->capture_default_str();
+    app.add_option("--page-cache-mb", options.page_cache_mb,
+                   "memory for rebuilt pages instead of half of --memory-mb")
+        ->check(CLI::Range(1, 1 << 20));
     app.add_option("--max-connections", options.max_connections,
                    "computes' connections that may read pages at once")
         ->check(CLI::Range(1, 100000))
         ->capture_default_str();
     app.add_option("--layer-memory-mb", options.layer_memory_mb,
-                   "index of a timeline's newest WAL in memory before it goes to a layer file")
-        ->check(CLI::Range(1, 1 << 20))
-        ->capture_default_str();
+                   "memory for history that is in no file yet instead of a quarter of --memory-mb")
+        ->check(CLI::Range(1, 1 << 20));
     app.add_option("--layer-wal-mb", options.layer_wal_mb,
                    "WAL of a timeline before its index goes to a layer file")
         ->check(CLI::Range(1, 1 << 20))

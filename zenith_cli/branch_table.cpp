@@ -76,8 +76,7 @@ Result<Table> BranchTable(const PqRows& rows) {
         Cell parent;
         if (!branch.ancestor.empty()) {
             auto name = names.find(branch.ancestor);
-            parent =
-                (name == names.end() ? branch.ancestor : name->second) + "@" + branch.ancestor_lsn;
+            parent = (name == names.end() ? "(deleted)" : name->second) + "@" + branch.ancestor_lsn;
         }
         table.AddRow({branch.name, parent, OrNothing(branch.last_lsn),
                       OrNothing(TimeText(branch.created_at)), branch.running, branch.timeline,

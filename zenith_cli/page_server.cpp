@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "common/base/posix_file.h"
+#include "common/base/time_text.h"
 #include "zenith_cli/interrupt.h"
 #include "zenith_cli/program_paths.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int kConnectTimeoutMs = 5000;
 constexpr int kQueryTimeoutMs = 60000;
+constexpr int kLongQueryTimeoutMs = 24 * 3600 * 1000;
 constexpr int kStartTimeoutMs = 60000;
 constexpr int kStopTimeoutMs = 60000;
 constexpr uint64_t kLogLimit = 16 << 20;
@@ -126,6 +128,11 @@ Result<PqRows> PageServer::Query(const std::string& command) const {
     return connection.Query(command, kQueryTimeoutMs);
 }
 
+Result<PqRows> PageServer::QueryWithoutHurry(const std::string& command) const {
+    ZENITH_ASSIGN_OR_RETURN(PqConnection connection, Connect());
+    return connection.Query(command, kLongQueryTimeoutMs);
+}
+
 Result<std::string> RowField(const PqRows& rows, size_t row, const char* column) {
     std::optional<size_t> index = rows.FindColumn(column);
     if (!index || row >= rows.rows.size()) {
@@ -135,18 +142,25 @@ Result<std::string> RowField(const PqRows& rows, size_t row, const char* column)
     return rows.rows[row][*index].value_or("");
 }
 
-Status CheckCommandWord(const std::string& word) {
+Result<std::string> PointAsWord(const std::string& point) {
+    std::string word = point;
+    if (const size_t at = point.find('@'); at != std::string::npos) {
+        if (auto time = ParseTime(std::string_view(point).substr(at + 1), NowMicros())) {
+            word = point.substr(0, at + 1) + FormatTimeMicros(*time);
+        }
+    }
     for (unsigned char c : word) {
         if (c <= ' ' || c == '\'' || c == '"' || c == ';' || c == 127) {
             return Status::InvalidArgument(
                 "\"" + word + "\" is not a point in time",
-                "Write a branch, branch@LSN, a tag, or a timeline id with or without @LSN.");
+                "Write a branch, branch@LSN, branch@2026-11-22T10:00:00Z, branch@-10min, a tag, or a "
+                "timeline id with or without @LSN.");
         }
     }
     if (word.empty()) {
         return Status::InvalidArgument("an empty name is not a point in time");
     }
-    return Status::Ok();
+    return word;
 }
 
 }  // namespace zenith

@@ -35,6 +35,8 @@ class PageServer {
     Result<PqConnection> Connect() const;
     // One command on a connection of its own.
     Result<PqRows> Query(const std::string& command) const;
+    // The same for commands that may take long; only an interrupt or the server's end ends them.
+    Result<PqRows> QueryWithoutHurry(const std::string& command) const;
 
   private:
     const Repository& repository_;
@@ -43,8 +45,9 @@ class PageServer {
 // The named column of a row: kInternal when the page server did not send it; null is "".
 Result<std::string> RowField(const PqRows& rows, size_t row, const char* column);
 
-// `word` as an argument of a page service command. kInvalidArgument when it could be taken for
-// several (blanks, quotes).
-Status CheckCommandWord(const std::string& word);
+// `point` as an argument of a page service command. A time in it, which is in our time zone and
+// counts from now when it is an interval, becomes one in UTC. kInvalidArgument when it could be taken
+// for several words (blanks, quotes).
+Result<std::string> PointAsWord(const std::string& point);
 
 }  // namespace zenith

@@ -1,6 +1,7 @@
 #include "pageserver/page_service/command_handler.h"
 
 #include "common/base/log.h"
+#include "common/base/time_text.h"
 #include "pageserver/page_service/copy_out_sink.h"
 
 namespace zenith {
@@ -8,6 +9,7 @@ namespace zenith {
 namespace {
 
 constexpr char kTooManyConnections[] = "53300";  // too_many_connections
+constexpr int kLingerAfterBackupSeconds = 300;
 
 // A place among the page streams, given back at the end.
 class PagestreamPlace {
@@ -39,7 +41,13 @@ std::vector<std::string> ColumnsOf(CommandKind kind) {
             return {"name", "timeline", "lsn"};
         case CommandKind::kTimelineList:
             return {"timeline", "ancestor", "ancestor_lsn", "created_at", "term",
-                    "loaded",   "last_lsn", "flush_lsn",    "running",    "error"};
+                    "loaded",   "last_lsn", "flush_lsn",    "running",    "error",
+                    "problem",  "problem_since", "problem_healed_at", "readable_from"};
+        case CommandKind::kGarbage:
+            return {"timeline",      "removed",       "readable_from",
+                    "removed_bytes", "written_bytes", "dropped_versions"};
+        case CommandKind::kRetention:
+            return {"name", "value"};
         case CommandKind::kBranchDelete:
         case CommandKind::kTagDelete:
         case CommandKind::kPagestream:
@@ -63,6 +71,10 @@ class CommandStatement : public WireStatement {
     Command command_;
     std::vector<std::string> columns_;
 };
+
+std::optional<std::string> MicrosText(int64_t time) {
+    return time == 0 ? std::nullopt : std::optional(FormatTimeMicros(time));
+}
 
 std::optional<std::string> TextOrNull(const std::string& text) {
     return text.empty() ? std::nullopt : std::optional(text);
@@ -120,6 +132,10 @@ Status CommandHandler::Execute(const Command& command, WireSession& session) {
             return ExecuteTimelineList(session);
         case CommandKind::kTimelineInfo:
             return ExecuteTimelineInfo(command, session);
+        case CommandKind::kGarbage:
+            return ExecuteGarbage(command, session);
+        case CommandKind::kRetention:
+            return ExecuteRetention(command, session);
         case CommandKind::kIgnored:
             session.SetTag(command.tag);
             return Status::Ok();
@@ -131,7 +147,9 @@ Status CommandHandler::ExecuteStatus(WireSession& session) {
     ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineInfo> infos, manager_.List());
     size_t loaded = 0;
     size_t running = 0;
+    size_t problems = 0;
     for (const TimelineInfo& info : infos) {
+        problems += info.problem.going_on() || !info.ingest_error.empty() ? 1 : 0;
         loaded += info.loaded ? 1 : 0;
         running += info.receiving ? 1 : 0;
     }
@@ -145,6 +163,7 @@ Status CommandHandler::ExecuteStatus(WireSession& session) {
     add("timelines", std::to_string(infos.size()));
     add("timelines_loaded", std::to_string(loaded));
     add("computes_running", std::to_string(running));
+    add("storage_problems", std::to_string(problems));
     add("page_requests", std::to_string(counters_.requests.load()));
     add("page_batches", std::to_string(counters_.batches.load()));
     add("pages_served", std::to_string(counters_.pages.load()));
@@ -153,6 +172,12 @@ Status CommandHandler::ExecuteStatus(WireSession& session) {
 }
 
 Status CommandHandler::ExecuteBaseBackup(const Command& command, WireSession& session) {
+    // A read-only one: until the compute that is made of it has connected.
+    std::shared_ptr<void> lease;
+    if (command.lsn) {
+        ZENITH_ASSIGN_OR_RETURN(
+            lease, manager_.HoldLsn(command.timeline, *command.lsn, kLingerAfterBackupSeconds));
+    }
     CopyOutSink sink(session);
     Status status = base_backup_(command.timeline, command.lsn, sink);
     if (status.ok()) {
@@ -179,8 +204,9 @@ Status CommandHandler::ExecutePagestream(const Command& command, WireSession& se
                 " of them at once; close some, or start it with a higher --max-connections.");
     }
     ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, manager_.Get(command.timeline));
+    auto hold = [&](Lsn lsn) { return manager_.HoldLsn(command.timeline, lsn, 0); };
     return PagestreamHandler(std::move(timeline), reconstructor_, counters_, wait_lsn_timeout_ms_,
-                             manager_.config().data_checksums)
+                             manager_.config().data_checksums, hold)
         .Serve(session);
 }
 
@@ -191,8 +217,38 @@ Status CommandHandler::ExecuteTimelineList(WireSession& session) {
                         LsnText(info.file.ancestor_lsn), TimeText(info.file.created_at),
                         std::to_string(info.file.term), BoolText(info.loaded),
                         LsnText(info.last_record_end), LsnText(info.flush_lsn),
-                        BoolText(info.receiving), TextOrNull(info.ingest_error)});
+                        BoolText(info.receiving), TextOrNull(info.ingest_error),
+                        TextOrNull(info.problem.what), MicrosText(info.problem.since),
+                        MicrosText(info.problem.healed_at), LsnText(info.readable_from)});
     }
+    return Status::Ok();
+}
+
+Status CommandHandler::ExecuteGarbage(const Command& command, WireSession& session) {
+    ZENITH_ASSIGN_OR_RETURN(GarbageReport report,
+                            manager_.CollectGarbage(command.timeline, command.dry_run));
+    session.AddRow({report.timeline.ToString(), BoolText(report.removed),
+                    LsnText(report.retention.readable_from),
+                    std::to_string(report.retention.removed_bytes),
+                    std::to_string(report.retention.written_bytes),
+                    std::to_string(report.retention.dropped_versions)});
+    return Status::Ok();
+}
+
+Status CommandHandler::ExecuteRetention(const Command& command, WireSession& session) {
+    if (command.retention) {
+        const auto& [seconds, bytes] = *command.retention;
+        // As ParseInterval().
+        if (seconds > 86400ull * 1000000) {
+            return Status::InvalidArgument("a pitr_interval of " + std::to_string(seconds) +
+                                               " seconds is too long",
+                                           "Give at most a million days.");
+        }
+        ZENITH_RETURN_IF_ERROR(manager_.SetRetention({static_cast<int64_t>(seconds), bytes}));
+    }
+    const RetentionSettings settings = manager_.retention();
+    session.AddRow({"pitr_interval_seconds", std::to_string(settings.pitr_interval_seconds)});
+    session.AddRow({"retain_bytes", std::to_string(settings.retain_bytes)});
     return Status::Ok();
 }
 

@@ -54,6 +54,8 @@ class CommandHandler : public WireHandler {
     Status ExecutePagestream(const Command& command, WireSession& session);
     Status ExecuteTimelineList(WireSession& session);
     Status ExecuteTimelineInfo(const Command& command, WireSession& session);
+    Status ExecuteGarbage(const Command& command, WireSession& session);
+    Status ExecuteRetention(const Command& command, WireSession& session);
 
     TimelineManager& manager_;
     PageReconstructor& reconstructor_;

@@ -25,6 +25,9 @@ constexpr std::array kCommands = {
     CommandSpec{"tag_delete", CommandKind::kTagDelete, "tag_delete <name>"},
     CommandSpec{"timeline_list", CommandKind::kTimelineList, "timeline_list"},
     CommandSpec{"timeline_info", CommandKind::kTimelineInfo, "timeline_info <timeline>"},
+    CommandSpec{"gc", CommandKind::kGarbage, "gc [dry-run] <timeline>"},
+    CommandSpec{"retention", CommandKind::kRetention,
+                "retention [<pitr interval in seconds> <retain bytes>]"},
     CommandSpec{"basebackup", CommandKind::kBaseBackup, "basebackup <timeline> [<lsn>]"},
     CommandSpec{"pagestream", CommandKind::kPagestream, "pagestream <timeline>"},
     CommandSpec{"callmemaybe", CommandKind::kCallMeMaybe,
@@ -105,6 +108,25 @@ class Tokens {
         ZENITH_RETURN_IF_ERROR(ExpectEnd());
         return text;
     }
+    // Takes the next token when it is `word`.
+    bool TakeWord(std::string_view word) {
+        if (AtEnd() || !rest_.starts_with(word) ||
+            (rest_.size() > word.size() && !IsSpace(rest_[word.size()]))) {
+            return false;
+        }
+        rest_.remove_prefix(word.size());
+        return true;
+    }
+    Result<uint64_t> NextNumber(const std::string& what) {
+        ZENITH_ASSIGN_OR_RETURN(std::string token, Next(what.c_str()));
+        uint64_t number = 0;
+        auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), number);
+        if (error != std::errc() || end != token.data() + token.size()) {
+            return Wrong(QuoteForMessage(token) + " is not " +
+                         (what.front() == 'i' ? "an " : "a ") + what);
+        }
+        return number;
+    }
     Result<TimelineId> NextTimeline() {
         ZENITH_ASSIGN_OR_RETURN(std::string token, Next("timeline id"));
         std::optional<TimelineId> id = TimelineId::Parse(token);
@@ -152,6 +174,19 @@ Result<std::optional<Command>> ParseArguments(const CommandSpec& spec, std::stri
         case CommandKind::kTimelineList:
         case CommandKind::kIgnored:
             break;
+        case CommandKind::kGarbage: {
+            command.dry_run = tokens.TakeWord("dry-run");
+            ZENITH_ASSIGN_OR_RETURN(command.timeline, tokens.NextTimeline());
+            break;
+        }
+        case CommandKind::kRetention: {
+            if (!tokens.AtEnd()) {
+                ZENITH_ASSIGN_OR_RETURN(uint64_t seconds, tokens.NextNumber("interval"));
+                ZENITH_ASSIGN_OR_RETURN(uint64_t bytes, tokens.NextNumber("number of bytes"));
+                command.retention = {seconds, bytes};
+            }
+            break;
+        }
         case CommandKind::kPagestream:
         case CommandKind::kTimelineInfo: {
             ZENITH_ASSIGN_OR_RETURN(command.timeline, tokens.NextTimeline());
@@ -172,12 +207,7 @@ Result<std::optional<Command>> ParseArguments(const CommandSpec& spec, std::stri
         }
         case CommandKind::kCallMeMaybe: {
             ZENITH_ASSIGN_OR_RETURN(command.timeline, tokens.NextTimeline());
-            ZENITH_ASSIGN_OR_RETURN(std::string token, tokens.Next("term"));
-            auto [end, error] =
-                std::from_chars(token.data(), token.data() + token.size(), command.term);
-            if (error != std::errc() || end != token.data() + token.size()) {
-                return tokens.Wrong(QuoteForMessage(token) + " is not a term");
-            }
+            ZENITH_ASSIGN_OR_RETURN(command.term, tokens.NextNumber("term"));
             ZENITH_ASSIGN_OR_RETURN(command.connstr, tokens.Rest("connection string"));
             break;
         }

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/base/ids.h"
 #include "common/base/lsn.h"
@@ -31,6 +32,8 @@ enum class CommandKind {
     kTagDelete,
     kTimelineList,
     kTimelineInfo,
+    kGarbage,
+    kRetention,
     // SET, BEGIN, COMMIT, ROLLBACK: drivers send them unasked; accepted without effect, since every
     // command stands for itself.
     kIgnored,
@@ -38,12 +41,15 @@ enum class CommandKind {
 
 struct Command {
     CommandKind kind;
-    TimelineId timeline;     // pagestream, basebackup, callmemaybe, timeline_info
+    TimelineId timeline;     // pagestream, basebackup, callmemaybe, timeline_info, gc
     std::optional<Lsn> lsn;  // basebackup
     uint64_t term = 0;       // callmemaybe
     std::string connstr;     // callmemaybe
     std::string name;        // branch_* and tag_*
     std::string point;       // branch_create, tag_create: for Repository::ResolvePoint
+    bool dry_run = false;    // gc
+    // retention: what is to be set; nullopt shows it. Seconds and bytes.
+    std::optional<std::pair<uint64_t, uint64_t>> retention;
     std::string tag;         // kIgnored: what CommandComplete says
 };
 

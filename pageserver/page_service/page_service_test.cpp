@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <future>
 #include <random>
 #include <thread>
 
@@ -132,8 +131,6 @@ TEST_F(ServiceTest, BranchesComeAndGo) {
         {"branch_create bad@name main", StatusCode::kInvalidArgument, ""},
         {"branch_create new nosuch", StatusCode::kNotFound, "zenith"},
         {"branch_create new main@0/FFFFFFF", StatusCode::kNotFound, "Wait."},
-        {"branch_delete main", StatusCode::kRefused, "zenith init"},
-        {"branch_delete dev", StatusCode::kRefused, "zenith branch -d: child."},
         {"branch_delete nosuch", StatusCode::kNotFound, "zenith branch lists"},
         {"branch_delete ../main", StatusCode::kNotFound, "zenith branch lists"},
     };
@@ -145,8 +142,6 @@ TEST_F(ServiceTest, BranchesComeAndGo) {
         EXPECT_NE(rows.status().hint().find(r.hint), std::string::npos) << rows.status().hint();
     }
 
-    rows = connection.Query("branch_delete child", kTestTimeoutMs);
-    ASSERT_TRUE(rows.ok()) << rows.status().message();
     manager_.set_receiving(*TimelineId::Parse(dev_id));
     rows = connection.Query("branch_list", kTestTimeoutMs);
     EXPECT_EQ(Lines(*rows)[0].back(), 't');
@@ -154,16 +149,50 @@ TEST_F(ServiceTest, BranchesComeAndGo) {
     EXPECT_EQ(rows.status().code(), StatusCode::kRefused);
     EXPECT_NE(rows.status().hint().find("zenith pg stop"), std::string::npos);
     manager_.set_receiving(TimelineId());
-    // What the manager finds out later brings the branch back.
+    // What the manager finds out leaves the branch.
     manager_.set_refuse_delete(Status::Refused("a compute came", "Stop it."));
     rows = connection.Query("branch_delete dev", kTestTimeoutMs);
     EXPECT_EQ(rows.status().message(), "a compute came");
     manager_.set_refuse_delete(Status::Ok());
     rows = connection.Query("branch_delete dev", kTestTimeoutMs);
     ASSERT_TRUE(rows.ok()) << rows.status().message();
+    // In any order, but the last one stays.
+    rows = connection.Query("branch_delete main", kTestTimeoutMs);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    rows = connection.Query("branch_delete child", kTestTimeoutMs);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
     rows = connection.Query("branch_list", kTestTimeoutMs);
-    ASSERT_EQ(rows->rows.size(), 2u);
-    EXPECT_EQ(rows->rows[1][0], "old");
+    ASSERT_EQ(rows->rows.size(), 1u);
+    EXPECT_EQ(rows->rows[0][0], "old");
+    rows = connection.Query("branch_delete old", kTestTimeoutMs);
+    EXPECT_EQ(rows.status().code(), StatusCode::kRefused);
+    EXPECT_NE(rows.status().hint().find("zenith init"), std::string::npos);
+}
+
+TEST_F(ServiceTest, RetentionAndGarbage) {
+    Start();
+    PqConnection connection = Connect();
+    auto rows = connection.Query("retention", kTestTimeoutMs);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    EXPECT_EQ(ValueOf(*rows, "pitr_interval_seconds"), "604800");
+    EXPECT_EQ(ValueOf(*rows, "retain_bytes"), "0");
+    rows = connection.Query("retention 60 1048576", kTestTimeoutMs);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    EXPECT_EQ(ValueOf(*rows, "pitr_interval_seconds"), "60");
+    EXPECT_EQ(manager_.retention().retain_bytes, 1048576u);
+    for (const char* bad : {"retention 60", "retention -1 0", "retention 99999999999999 0",
+                            "retention 1 2 3", "gc", "gc dry-run", "gc main", "gc dry-runx"}) {
+        EXPECT_EQ(SqlState(connection.Query(bad, kTestTimeoutMs).status().code()),
+                  SqlState(StatusCode::kInvalidArgument))
+            << bad;
+    }
+    const std::string id = main_id_.ToString();
+    rows = connection.Query("gc dry-run " + id, kTestTimeoutMs);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    EXPECT_EQ(Lines(*rows)[0], id + "|t|0/1000000|11|22|33");
+    rows = connection.Query("gc " + id, kTestTimeoutMs);
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    EXPECT_EQ(Lines(*rows)[0], id + "|f|0/1000000|11|22|33");
 }
 
 TEST_F(ServiceTest, TagsNeverMove) {
@@ -185,41 +214,10 @@ TEST_F(ServiceTest, TagsNeverMove) {
     EXPECT_EQ(rows.status().code(), StatusCode::kAlreadyExists);
     rows = connection.Query("tag_create dev main", kTestTimeoutMs);
     EXPECT_EQ(rows.status().code(), StatusCode::kAlreadyExists);
-    // A tagged branch stays.
     ASSERT_TRUE(connection.Query("tag_create of_dev dev", kTestTimeoutMs).ok());
-    rows = connection.Query("branch_delete dev", kTestTimeoutMs);
-    EXPECT_EQ(rows.status().code(), StatusCode::kRefused);
-    EXPECT_NE(rows.status().hint().find("zenith tag -d: of_dev."), std::string::npos);
     ASSERT_TRUE(connection.Query("tag_delete of_dev", kTestTimeoutMs).ok());
-    ASSERT_TRUE(connection.Query("branch_delete dev", kTestTimeoutMs).ok());
     rows = connection.Query("tag_delete of_dev", kTestTimeoutMs);
     EXPECT_EQ(rows.status().code(), StatusCode::kNotFound);
-}
-
-// A branch deleted between the look at it and the writing of its tag left a tag on nothing.
-TEST_F(ServiceTest, BranchIsNotDeletedWhileItIsTagged) {
-    Start();
-    PqConnection connection = Connect();
-    ASSERT_TRUE(connection.Query("branch_create dev main", kTestTimeoutMs).ok());
-    Status deletion;
-    std::promise<void> deleted;
-    std::thread deleter;
-    manager_.set_while_pinning([&] {
-        deleter = std::thread([&] {
-            deletion = Connect().Query("branch_delete dev", kTestTimeoutMs).status();
-            deleted.set_value();
-        });
-        // What must not come: time enough for it to come.
-        EXPECT_EQ(deleted.get_future().wait_for(std::chrono::milliseconds(300)),
-                  std::future_status::timeout);
-    });
-    auto rows = connection.Query("tag_create v1 dev", kTestTimeoutMs);
-    deleter.join();
-    manager_.set_while_pinning(nullptr);
-    ASSERT_TRUE(rows.ok()) << rows.status().message();
-    EXPECT_EQ(deletion.code(), StatusCode::kRefused);
-    EXPECT_EQ(deletion.message(), "branch \"dev\" has tags");
-    EXPECT_TRUE(connection.Query("branch_create again v1", kTestTimeoutMs).ok());
 }
 
 TEST_F(ServiceTest, TimelineInfo) {

@@ -20,26 +20,18 @@ std::span<const std::byte> AsBytes(const std::string& text) {
     return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-// Where the retained history of a timeline and its ancestors begins.
-Lsn OldestLsn(const Timeline& timeline) {
-    const Timeline* root = &timeline;
-    while (root->parent() != nullptr) {
-        root = root->parent().get();
-    }
-    return root->start_lsn();
-}
-
 }  // namespace
 
 PagestreamHandler::PagestreamHandler(std::shared_ptr<Timeline> timeline,
                                      PageReconstructor& reconstructor, PagestreamCounters& counters,
-                                     int wait_timeout_ms, bool data_checksums)
+                                     int wait_timeout_ms, bool data_checksums,
+                                     HoldFunction hold)
     : timeline_(std::move(timeline)),
       reconstructor_(reconstructor),
       counters_(counters),
       wait_timeout_ms_(wait_timeout_ms),
       data_checksums_(data_checksums),
-      oldest_lsn_(OldestLsn(*timeline_)) {}
+      hold_(std::move(hold)) {}
 
 Status PagestreamHandler::Serve(WireSession& session) {
     ZENITH_RETURN_IF_ERROR(session.StartCopyBoth());
@@ -113,11 +105,9 @@ Result<Lsn> PagestreamHandler::ReadLsn(WireSession& session, const PageRequest& 
                                     last.ToString(),
                                 "Ask for an LSN at or before the last one.");
     }
-    if (request.lsn < oldest_lsn_) {
-        return Status::NotFound(
-            "LSN " + request.lsn.ToString() + " is before the history of timeline " +
-                timeline_->id().ToString() + ", which begins at " + oldest_lsn_.ToString(),
-            "Ask for an LSN at or after the first one.");
+    if (hold_ && request.lsn != held_lsn_) {
+        ZENITH_ASSIGN_OR_RETURN(held_, hold_(request.lsn));
+        held_lsn_ = request.lsn;
     }
     return request.lsn;
 }

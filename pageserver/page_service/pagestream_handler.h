@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -33,11 +34,16 @@ struct PagestreamCounters {
 
 class PagestreamHandler {
   public:
+    // Keeps an LSN readable as long as the object exists.
+    using HoldFunction = std::function<Result<std::shared_ptr<void>>(Lsn)>;
+
     // Everything given outlives the handler. `wait_timeout_ms`: how long a request may wait for
     // WAL that has not been ingested yet. `data_checksums`: the cluster has them; redo leaves none,
-    // so they are set here, and the compute's buffer manager verifies them.
+    // so they are set here, and the compute's buffer manager verifies them. `hold` (may be empty) is
+    // called for the LSN of exact reads; the last one is kept.
     PagestreamHandler(std::shared_ptr<Timeline> timeline, PageReconstructor& reconstructor,
-                      PagestreamCounters& counters, int wait_timeout_ms, bool data_checksums);
+                      PagestreamCounters& counters, int wait_timeout_ms, bool data_checksums,
+                      HoldFunction hold = {});
 
     // Serves the stream until the client ends it (OK) or breaks the protocol (kInvalidArgument).
     Status Serve(WireSession& session);
@@ -60,7 +66,9 @@ class PagestreamHandler {
     PagestreamCounters& counters_;
     int wait_timeout_ms_;
     bool data_checksums_;
-    Lsn oldest_lsn_;
+    HoldFunction hold_;
+    Lsn held_lsn_;
+    std::shared_ptr<void> held_;
 };
 
 }  // namespace zenith

@@ -201,7 +201,8 @@ TEST_F(PagestreamTest, ExactReadsOnlyInsideTheHistory) {
                                                         ", whose last LSN is 0/1000300");
     exact.lsn = Lsn(0xFFFFFF);
     Send(stream, exact);
-    EXPECT_NE(ExpectFailure(stream, 1, 3, "42704").find("begins at 0/1000000"), std::string::npos);
+    EXPECT_NE(ExpectFailure(stream, 1, 3, "42704").find("oldest one is 0/1000000"), std::string::npos);
+    EXPECT_EQ(manager_.held(), std::vector<Lsn>{Lsn(0x1000300)}) << "the last one read";
     Send(stream, Request(2, 4));
     ExpectPage(stream, 2, 4);
 }

@@ -9,20 +9,6 @@
 
 namespace zenith {
 
-namespace {
-
-constexpr char kMainBranch[] = "main";
-
-std::string Join(const std::set<std::string>& names) {
-    std::string text;
-    for (const std::string& name : names) {
-        text += (text.empty() ? "" : ", ") + name;
-    }
-    return text;
-}
-
-}  // namespace
-
 std::string BoolText(bool value) {
     return value ? "t" : "f";
 }
@@ -116,89 +102,47 @@ Status RefCommands::CreateBranch(const std::string& name, const std::string& poi
     ZENITH_RETURN_IF_ERROR(hold.status());
     ZENITH_RETURN_IF_ERROR(CheckNewName(name));
     ZENITH_ASSIGN_OR_RETURN(TimelinePoint start, repository_.ResolvePoint(point));
-    ZENITH_ASSIGN_OR_RETURN(TimelineFile file, manager_.CreateTimeline(start));
-    Status written = repository_.WriteBranch(name, file.id);
-    if (!written.ok()) {
-        std::lock_guard lock(tag_mutex_);
-        Status undone = CheckDeletable(name, file.id);
-        if (undone.ok()) {
-            undone = manager_.DeleteTimeline(file.id);
-        }
-        if (!undone.ok()) {
-            spdlog::warn("page service: timeline {} stays without a branch: {}", file.id.ToString(),
-                         undone.message());
-        }
-        return written;
-    }
+    ZENITH_ASSIGN_OR_RETURN(TimelineFile file,
+                            manager_.CreateTimeline(start, [&](const TimelineFile& made) {
+                                return repository_.WriteBranch(name, made.id);
+                            }));
     spdlog::info("page service: created branch \"{}\" as timeline {} from {} at {}", name,
                  file.id.ToString(), file.ancestor.ToString(), file.ancestor_lsn.ToString());
     session.AddRow({name, file.id.ToString(), IdText(file.ancestor), LsnText(file.ancestor_lsn)});
     return Status::Ok();
 }
 
-Status RefCommands::CheckDeletable(const std::string& name, const TimelineId& id) {
-    ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineInfo> infos, manager_.List());
-    ZENITH_ASSIGN_OR_RETURN(auto branches, repository_.ListBranches());
-    ZENITH_ASSIGN_OR_RETURN(auto tags, repository_.ListTags());
-    std::set<std::string> children;
-    for (const TimelineInfo& info : infos) {
-        if (info.file.id == id && info.receiving) {
-            return Status::Refused("a compute is running on branch \"" + name + "\"",
-                                   "Stop it first: zenith pg list shows its name, zenith pg stop "
-                                   "stops it.");
-        }
-        if (info.file.ancestor == id) {
-            children.insert(info.file.id.ToString());
-        }
-    }
-    for (const auto& [child, child_id] : branches) {
-        if (children.erase(child_id.ToString()) > 0) {
-            children.insert(child);
-        }
-    }
-    if (!children.empty()) {
-        return Status::Refused("branch \"" + name + "\" has branches made from it",
-                               "Delete them first with zenith branch -d: " + Join(children) + ".");
-    }
-    std::set<std::string> tag_names;
-    for (const auto& [tag, point] : tags) {
-        if (point.timeline == id) {
-            tag_names.insert(tag);
-        }
-    }
-    if (!tag_names.empty()) {
-        return Status::Refused("branch \"" + name + "\" has tags",
-                               "Delete them first with zenith tag -d: " + Join(tag_names) + ".");
-    }
-    return Status::Ok();
-}
-
 Status RefCommands::DeleteBranch(const std::string& name) {
     NameHold hold(*this, name);
     ZENITH_RETURN_IF_ERROR(hold.status());
-    if (name == kMainBranch) {
-        return Status::Refused("branch \"main\" cannot be deleted",
-                               "It is the branch every other one comes from; to start over make a "
-                               "new repository with zenith init.");
-    }
     ZENITH_ASSIGN_OR_RETURN(std::optional<TimelineId> id, repository_.FindBranch(name));
     if (!id) {
         return Status::NotFound("branch " + QuoteForMessage(name) + " does not exist",
                                 "zenith branch lists the branches.");
     }
-    std::lock_guard lock(tag_mutex_);
-    ZENITH_RETURN_IF_ERROR(CheckDeletable(name, *id));
-    ZENITH_RETURN_IF_ERROR(repository_.RemoveBranch(name));
-    Status deleted = manager_.DeleteTimeline(*id);
-    if (!deleted.ok() && deleted.code() != StatusCode::kNotFound) {
-        // Something came in between, a compute for example: the branch stays.
-        Status restored = repository_.WriteBranch(name, *id);
-        if (!restored.ok()) {
-            spdlog::error("page service: timeline {} has lost its branch \"{}\": {}",
-                          id->ToString(), name, restored.message());
+    ZENITH_ASSIGN_OR_RETURN(std::vector<TimelineInfo> infos, manager_.List());
+    for (const TimelineInfo& info : infos) {
+        if (info.file.id == *id && info.receiving) {
+            return Status::Refused("a compute is running on branch \"" + name + "\"",
+                                   "Stop it first: zenith pg list shows its name, zenith pg stop "
+                                   "stops it.");
         }
-        return deleted;
     }
+    auto remove_name = [&]() -> Status {
+        ZENITH_ASSIGN_OR_RETURN(auto branches, repository_.ListBranches());
+        if (branches.size() <= 1) {
+            return Status::Refused("branch \"" + name + "\" is the last one",
+                                   "Make another branch first; to start over make a new repository "
+                                   "with zenith init.");
+        }
+        return repository_.RemoveBranch(name);
+    };
+    Status deleted = manager_.DeleteTimeline(*id, remove_name);
+    if (deleted.code() == StatusCode::kNotFound) {
+        // A name without its timeline: only the name is left to remove.
+        deleted = remove_name();
+    }
+    ZENITH_RETURN_IF_ERROR(deleted);
     spdlog::info("page service: deleted branch \"{}\", timeline {}", name, id->ToString());
     return Status::Ok();
 }
@@ -216,13 +160,15 @@ Status RefCommands::CreateTag(const std::string& name, const std::string& point,
     NameHold hold(*this, name);
     ZENITH_RETURN_IF_ERROR(hold.status());
     ZENITH_RETURN_IF_ERROR(CheckNewName(name));
-    std::lock_guard lock(tag_mutex_);
     ZENITH_ASSIGN_OR_RETURN(TimelinePoint target, repository_.ResolvePoint(point));
-    ZENITH_ASSIGN_OR_RETURN(Lsn lsn, manager_.PinPoint(target));
-    ZENITH_RETURN_IF_ERROR(repository_.WriteTag(name, TimelinePoint{target.timeline, lsn}));
-    spdlog::info("page service: created tag \"{}\" at {}@{}", name, target.timeline.ToString(),
-                 lsn.ToString());
-    session.AddRow({name, target.timeline.ToString(), LsnText(lsn)});
+    ZENITH_ASSIGN_OR_RETURN(TimelinePoint pinned,
+                            manager_.PinPoint(target, [&](const TimelinePoint& found) {
+                                return repository_.WriteTag(name, found);
+                            }));
+    const std::string id = pinned.timeline.ToString();
+    const Lsn lsn = pinned.lsn.value_or(Lsn());
+    spdlog::info("page service: created tag \"{}\" at {}@{}", name, id, lsn.ToString());
+    session.AddRow({name, id, LsnText(lsn)});
     return Status::Ok();
 }
 
@@ -234,7 +180,8 @@ Status RefCommands::DeleteTag(const std::string& name) {
         return Status::NotFound("tag " + QuoteForMessage(name) + " does not exist",
                                 "zenith tag lists the tags.");
     }
-    ZENITH_RETURN_IF_ERROR(repository_.RemoveTag(name));
+    ZENITH_RETURN_IF_ERROR(
+        manager_.ReleasePoint(*tag, [&] { return repository_.RemoveTag(name); }));
     spdlog::info("page service: deleted tag \"{}\"", name);
     return Status::Ok();
 }

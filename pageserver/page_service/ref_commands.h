@@ -3,9 +3,9 @@
 //
 // Order     a timeline is made before the branch file that names it and removed after it, so that
 //           a branch file without its timeline never stays behind. A timeline that a crash leaves
-//           without a branch is removed at the next start (Repository::RemoveUnnamedTimelines).
-// Threads   all methods from any thread. Two operations on one name: the second is refused. Tagging
-//           and deleting wait for each other: no tag stays on a timeline that goes.
+//           without a branch is removed by housekeeping.
+// Threads   all methods from any thread. Two operations on one name: the second is refused. Names are
+//           written and removed inside the manager's calls, so that it collects nothing they need.
 // Errors    as Repository and TimelineManager give them; kRefused with a hint for what must be done
 //           first.
 #pragma once
@@ -37,7 +37,8 @@ class RefCommands {
 
     Status ListBranches(WireSession& session);
     Status CreateBranch(const std::string& name, const std::string& point, WireSession& session);
-    // Refuses main, a branch with a running compute, with branches made from it, or with tags.
+    // Refuses the last branch and one with a running compute. What branches and tags made of it
+    // need of its history stays.
     Status DeleteBranch(const std::string& name);
     Status ListTags(WireSession& session);
     Status CreateTag(const std::string& name, const std::string& point, WireSession& session);
@@ -48,14 +49,9 @@ class RefCommands {
     class NameHold;
 
     Status CheckNewName(const std::string& name) const;
-    // Requires: tag_mutex_ is held until the timeline has been removed.
-    Status CheckDeletable(const std::string& name, const TimelineId& id);
 
     const Repository& repository_;
     TimelineManager& manager_;
-    // Held from the look at a timeline's tags to its removal, and from the look at the timeline to
-    // the writing of a tag on it. Taken before mutex_.
-    std::mutex tag_mutex_;
     std::mutex mutex_;
     std::set<std::string> busy_names_;  // guarded by mutex_
 };

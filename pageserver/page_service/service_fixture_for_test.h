@@ -65,29 +65,76 @@ class FakeTimelineManager : public TimelineManager {
     Result<ClusterState> StateAt(const TimelineId&, std::optional<Lsn>) override {
         return Status::Unavailable("no cluster state in this test");
     }
-    Result<TimelineFile> CreateTimeline(const TimelinePoint& point) override {
-        ZENITH_ASSIGN_OR_RETURN(Lsn lsn, PinPoint(point));
+    Result<TimelineFile> CreateTimeline(
+        const TimelinePoint& point,
+        const std::function<Status(const TimelineFile&)>& write_name) override {
+        ZENITH_ASSIGN_OR_RETURN(TimelinePoint pinned, PinPoint(point, {}));
         ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> parent, Get(point.timeline));
-        return Add(TimelineId::Random(), point.timeline, parent, lsn);
-    }
-    Result<Lsn> PinPoint(const TimelinePoint& point) override {
-        if (while_pinning_) {
-            while_pinning_();
+        TimelineFile file = Add(TimelineId::Random(), point.timeline, parent, *pinned.lsn);
+        Status named = write_name(file);
+        if (!named.ok()) {
+            EXPECT_TRUE(repository_.RemoveTimeline(file.id).ok());
+            return named;
         }
+        return file;
+    }
+    Result<TimelinePoint> PinPoint(
+        const TimelinePoint& point,
+        const std::function<Status(const TimelinePoint&)>& write_name) override {
         ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, Get(point.timeline));
         if (point.lsn && *point.lsn > timeline->last_record_end()) {
             return Status::NotFound("LSN from the future", "Wait.");
         }
-        return point.lsn.value_or(timeline->last_record_end());
+        TimelinePoint pinned{point.timeline, point.lsn.value_or(timeline->last_record_end())};
+        if (write_name) {
+            ZENITH_RETURN_IF_ERROR(write_name(pinned));
+        }
+        return pinned;
     }
-    Status DeleteTimeline(const TimelineId& id) override {
+    Status DeleteTimeline(const TimelineId&,
+                          const std::function<Status()>& remove_name) override {
         std::lock_guard lock(mutex_);
         if (!refuse_delete_.ok()) {
             return refuse_delete_;
         }
-        timelines_.erase(id);
-        return repository_.RemoveTimeline(id);
+        return remove_name();
     }
+    Status ReleasePoint(const TimelinePoint&, const std::function<Status()>& remove_name) override {
+        return remove_name();
+    }
+    Result<std::shared_ptr<void>> HoldLsn(const TimelineId& id, Lsn lsn, int) override {
+        ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, Get(id));
+        if (lsn < kSnapshotLsn) {
+            return Status::NotFound("LSN " + lsn.ToString() + " is gone, the oldest one is " +
+                                        kSnapshotLsn.ToString(),
+                                    "Ask for that.");
+        }
+        std::lock_guard lock(mutex_);
+        held_.push_back(lsn);
+        return std::shared_ptr<void>(nullptr, [this, lsn](void*) {
+            std::lock_guard held_lock(mutex_);
+            std::erase(held_, lsn);
+        });
+    }
+    std::vector<Lsn> held() {
+        std::lock_guard lock(mutex_);
+        return held_;
+    }
+    RetentionSettings retention() const override { return retention_; }
+    Status SetRetention(const RetentionSettings& settings) override {
+        retention_ = settings;
+        return Status::Ok();
+    }
+    Result<GarbageReport> CollectGarbage(const TimelineId& id, bool dry_run) override {
+        ZENITH_ASSIGN_OR_RETURN(std::shared_ptr<Timeline> timeline, Get(id));
+        GarbageReport report;
+        report.timeline = id;
+        report.removed = dry_run;
+        report.retention = {kSnapshotLsn, 11, 22, 33};
+        return report;
+    }
+    void StartHousekeeping() override {}
+    void FlushAll() override {}
     Result<WriteGrant> GrantWriter(const TimelineId&) override {
         return Status::Refused("a compute lives", "Stop it.");
     }
@@ -149,10 +196,6 @@ class FakeTimelineManager : public TimelineManager {
         std::lock_guard lock(mutex_);
         receiving_ = id;
     }
-    // Called inside PinPoint(). Set while no command runs.
-    void set_while_pinning(std::function<void()> function) {
-        while_pinning_ = std::move(function);
-    }
     void set_refuse_delete(Status status) {
         std::lock_guard lock(mutex_);
         refuse_delete_ = std::move(status);
@@ -167,7 +210,8 @@ class FakeTimelineManager : public TimelineManager {
     std::vector<std::string> calls_;                             // guarded by mutex_
     TimelineId receiving_;                                       // guarded by mutex_
     Status refuse_delete_;                                       // guarded by mutex_
-    std::function<void()> while_pinning_;
+    std::vector<Lsn> held_;                                      // guarded by mutex_
+    RetentionSettings retention_;
 };
 
 // A record that changes no page: moves the end of the timeline.

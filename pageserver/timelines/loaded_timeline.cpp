@@ -97,7 +97,8 @@ std::string SnapshotPath(const Repository& repository, const TimelineId& id) {
 Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repository,
                                                      const TimelineFile& file,
                                                      const LoadedTimeline* parent,
-                                                     const LayerOptions& options) {
+                                                     const LayerOptions& options,
+                                                     const std::atomic<bool>* stop) {
     auto begin = std::chrono::steady_clock::now();
     const std::string name = file.id.ToString();
     auto loaded = std::make_unique<LoadedTimeline>();
@@ -170,10 +171,13 @@ Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repositor
     loaded->follower = std::make_unique<WalFollower>(timeline, state, loaded->system_identifier);
     WalFollower& follower = *loaded->follower;
     // No layer file may outlive the WAL it refers to.
+    follower.SetStop(stop);
+    follower.SetFlushed(ingest_from);
     follower.SetFlushLimit(std::max(durable.value_or(Lsn()), layers_end));
     Status status =
         layer_count > 0 ? CheckLastRecord(timeline, timeline.wal(), state) : Status::Ok();
     status = status.ok() ? follower.IngestToEnd() : follower.Refuse(status);
+    follower.SetStop(nullptr);
     if (!status.ok()) {
         if (loaded->follower->error().ok()) {
             return status;

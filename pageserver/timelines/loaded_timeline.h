@@ -4,6 +4,7 @@
 // Threads  load from any thread, one load of a timeline at a time; then the members' own rules.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -27,11 +28,12 @@ std::string SnapshotPath(const Repository& repository, const TimelineId& id);
 
 // Loads the timeline of `file`: opens its layer files and ingests the WAL after them. `parent`: its
 // ancestor, loaded, or null for a root. A record that cannot be ingested does not fail the load:
-// see follower->error().
+// see follower->error(). `stop` (may be null) ends a long load with kUnavailable.
 // kCorruption: the branch point is beyond the parent's WAL, or files are damaged.
 Result<std::unique_ptr<LoadedTimeline>> LoadTimeline(const Repository& repository,
                                                      const TimelineFile& file,
                                                      const LoadedTimeline* parent,
-                                                     const LayerOptions& options = {});
+                                                     const LayerOptions& options = {},
+                                                     const std::atomic<bool>* stop = nullptr);
 
 }  // namespace zenith

@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <thread>
 #include <tuple>
 
+#include "common/base/byte_writer.h"
 #include "common/base/posix_file.h"
+#include "common/base/time.h"
 #include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
 #include "pageserver/layers/blob_keys.h"
@@ -425,8 +428,8 @@ TEST_F(TimelineManagerTest, PointsOutsideOfHistory) {
     Lsn end = cluster_.end();
     EXPECT_EQ(manager_->PinPoint({root_, end + 1000}).status().code(), StatusCode::kNotFound);
     EXPECT_EQ(manager_->PinPoint({root_, end - 1000}).status().code(), StatusCode::kNotFound);
-    EXPECT_EQ(*manager_->PinPoint({root_, end}), end);
-    EXPECT_EQ(*manager_->PinPoint({root_, std::nullopt}), end);
+    EXPECT_EQ(*manager_->PinPoint({root_, end})->lsn, end);
+    EXPECT_EQ(*manager_->PinPoint({root_, std::nullopt})->lsn, end);
 }
 
 // The branch command reaches a compute that had commits in its WAL buffers only.
@@ -442,14 +445,14 @@ TEST_F(TimelineManagerTest, BranchAtTheTipFlushesTheCompute) {
     });
     auto lsn = manager_->PinPoint({root_, std::nullopt});
     ASSERT_TRUE(lsn.ok()) << lsn.status().message();
-    EXPECT_EQ(*lsn, builder.position());
+    EXPECT_EQ(*lsn->lsn, builder.position());
 
     // It lives, but does not flush: better an error than a branch without its commits.
     computes_.SetFlush([] { return Result<Lsn>(Status::Unavailable("timeout")); });
     EXPECT_EQ(manager_->PinPoint({root_, std::nullopt}).status().code(), StatusCode::kUnavailable);
     // It died: what it acknowledged is here.
     computes_.SetLiveness("port=1", ComputeLiveness::kGone);
-    EXPECT_EQ(*manager_->PinPoint({root_, std::nullopt}), builder.position());
+    EXPECT_EQ(*manager_->PinPoint({root_, std::nullopt})->lsn, builder.position());
 }
 
 // After a restart of the page server the compute is found by its recorded address.
@@ -466,27 +469,130 @@ TEST_F(TimelineManagerTest, BranchFindsTheComputeAfterARestart) {
     });
     auto lsn = manager_->PinPoint({root_, std::nullopt});
     ASSERT_TRUE(lsn.ok()) << lsn.status().message();
-    EXPECT_EQ(*lsn, builder.position());
+    EXPECT_EQ(*lsn->lsn, builder.position());
 }
 
-TEST_F(TimelineManagerTest, DeletesOnlyWhatNobodyNeeds) {
-    auto child = manager_->CreateTimeline({root_, std::nullopt});
+TEST_F(TimelineManagerTest, BranchesAreDeletedInAnyOrder) {
+    auto name_it = [&](const char* name) {
+        return [this, name](const TimelineFile& file) {
+            return repository_.WriteBranch(name, file.id);
+        };
+    };
+    auto unname = [&](const char* name) { return [this, name] { return repository_.RemoveBranch(name); }; };
+    ASSERT_TRUE(repository_.WriteBranch("main", root_).ok());
+    auto other = manager_->CreateTimeline({root_, std::nullopt}, name_it("other"));
+    auto parent = manager_->CreateTimeline({root_, std::nullopt}, name_it("parent"));
+    ASSERT_TRUE(parent.ok()) << parent.status().message();
+    auto child = manager_->CreateTimeline({parent->id, std::nullopt}, name_it("child"));
     ASSERT_TRUE(child.ok());
-    EXPECT_EQ(manager_->DeleteTimeline(root_).code(), StatusCode::kRefused);
+    // A name that cannot be written leaves no timeline.
+    EXPECT_EQ(manager_->CreateTimeline({root_, std::nullopt}, name_it("child")).status().code(),
+              StatusCode::kAlreadyExists);
+    EXPECT_EQ(repository_.ListTimelines()->size(), 4u);
+
+    // With a compute it stays, name and all.
     RunCompute(child->id, "port=2");
-    EXPECT_EQ(manager_->DeleteTimeline(child->id).code(), StatusCode::kRefused);
+    EXPECT_EQ(manager_->DeleteTimeline(child->id, unname("child")).code(), StatusCode::kRefused);
+    EXPECT_TRUE(repository_.FindBranch("child")->has_value());
     ASSERT_TRUE(computes_.At("port=2").WaitFor(
         [](const ScriptedCompute& c) { return !c.starts().empty(); }));
     computes_.At("port=2").SetConnectError(Status::Unavailable("connection refused"));
     computes_.SetLiveness("port=2", ComputeLiveness::kGone);
     computes_.At("port=2").BreakOnceAt(cluster_.end());
-    Status status = manager_->DeleteTimeline(child->id);
-    ASSERT_TRUE(status.ok()) << status.message();
-    EXPECT_EQ(manager_->Get(child->id).status().code(), StatusCode::kNotFound);
-    EXPECT_FALSE(FileExists(repository_.TimelineDirectory(child->id)));
-    EXPECT_EQ(manager_->DeleteTimeline(child->id).code(), StatusCode::kNotFound);
-    EXPECT_EQ(manager_->CreateTimeline({child->id, std::nullopt}).status().code(),
-              StatusCode::kNotFound);
+
+    // The parent loses its name, its child's data stays; nobody writes to it any more.
+    ASSERT_TRUE(manager_->DeleteTimeline(parent->id, unname("parent")).ok());
+    EXPECT_TRUE(manager_->Get(child->id).ok());
+    EXPECT_EQ(manager_->GrantWriter(parent->id).status().code(), StatusCode::kRefused);
+    // Main as well. A tag keeps the child, which keeps them all.
+    auto tag = manager_->PinPoint({child->id, std::nullopt}, [&](const TimelinePoint& point) {
+        return repository_.WriteTag("v1", point);
+    });
+    ASSERT_TRUE(tag.ok()) << tag.status().message();
+    ASSERT_TRUE(manager_->DeleteTimeline(root_, unname("main")).ok());
+    ASSERT_TRUE(manager_->DeleteTimeline(child->id, unname("child")).ok());
+    EXPECT_EQ(repository_.ListTimelines()->size(), 4u);
+    EXPECT_TRUE(manager_->Get(child->id).ok());
+    // With the tag everything goes that only it kept: not what "other" comes from.
+    ASSERT_TRUE(manager_->ReleasePoint(*tag, [&] { return repository_.RemoveTag("v1"); }).ok());
+    std::vector<TimelineId> left = {root_, other->id};
+    std::sort(left.begin(), left.end());
+    EXPECT_EQ(*repository_.ListTimelines(), left);
+    for (const TimelineId& id : {child->id, parent->id}) {
+        EXPECT_EQ(manager_->Get(id).status().code(), StatusCode::kNotFound);
+        EXPECT_FALSE(FileExists(repository_.TimelineDirectory(id)));
+        EXPECT_EQ(manager_->DeleteTimeline(id).code(), StatusCode::kNotFound);
+        EXPECT_EQ(manager_->CreateTimeline({id, std::nullopt}).status().code(),
+                  StatusCode::kNotFound);
+    }
+}
+
+TEST_F(TimelineManagerTest, PointsOfABranchBeforeItsStartBelongToItsAncestor) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    const Lsn first = Extend(&builder, 0).end;
+    Extend(&builder, 1);
+    Deliver(root_, "port=1", builder);
+    auto branch = manager_->CreateTimeline({root_, builder.position()});
+    ASSERT_TRUE(branch.ok());
+    auto early = manager_->PinPoint({branch->id, first});
+    ASSERT_TRUE(early.ok()) << early.status().message();
+    EXPECT_EQ(early->timeline, root_);
+    EXPECT_EQ(early->lsn, first);
+    EXPECT_EQ(manager_->PinPoint({branch->id, builder.position()})->timeline, branch->id);
+}
+
+TEST_F(TimelineManagerTest, PointsByTheClock) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    const int64_t begin = 1700000100 * kMicrosPerSecond;  // after the cluster's checkpoint
+    std::vector<Lsn> before;
+    for (int i = 0; i < 5; i++) {
+        Extend(&builder, static_cast<BlockNumber>(i));
+        before.push_back(builder.position());
+        WalRecordSpec commit;
+        commit.rmgr = Rmgr::kXact;
+        commit.xid = 1000 + static_cast<uint32_t>(i);
+        ByteWriter body;
+        body.U64Le(static_cast<uint64_t>(begin + i * kMicrosPerSecond - kPostgresEpochMicros));
+        commit.main_data = body.Take();
+        builder.Append(commit);
+    }
+    Deliver(root_, "port=1", builder);
+    computes_.SetFlush([&] { return Result<Lsn>(builder.position()); });
+    for (int i = 0; i < 5; i++) {
+        TimelinePoint point{root_, std::nullopt, begin + i * kMicrosPerSecond - 1};
+        auto pinned = manager_->PinPoint(point);
+        ASSERT_TRUE(pinned.ok()) << pinned.status().message();
+        EXPECT_EQ(pinned->lsn, before[static_cast<size_t>(i)]);
+    }
+    EXPECT_EQ(manager_->PinPoint({root_, std::nullopt, begin + 9 * kMicrosPerSecond})->lsn,
+              builder.position());
+    // Of a branch, and with an end as a tag has it.
+    auto branch = manager_->CreateTimeline({root_, std::nullopt});
+    ASSERT_TRUE(branch.ok());
+    auto early = manager_->PinPoint({branch->id, std::nullopt, begin});
+    ASSERT_TRUE(early.ok()) << early.status().message();
+    EXPECT_EQ(early->timeline, root_);
+    EXPECT_EQ(early->lsn, before[1]);
+    EXPECT_EQ(manager_->PinPoint({root_, before[2], begin + 9 * kMicrosPerSecond})->lsn, before[2]);
+
+    auto future = manager_->PinPoint({root_, std::nullopt, NowMicros() + 3600 * kMicrosPerSecond});
+    EXPECT_EQ(future.status().code(), StatusCode::kNotFound);
+    EXPECT_NE(future.status().message().find("future"), std::string::npos);
+    auto past = manager_->PinPoint({root_, std::nullopt, 1600000000 * kMicrosPerSecond});
+    EXPECT_EQ(past.status().code(), StatusCode::kNotFound);
+    EXPECT_NE(past.status().message().find(cluster_.end().ToString()), std::string::npos)
+        << past.status().message();
+}
+
+TEST_F(TimelineManagerTest, SettingsOfRetentionAreDurable) {
+    EXPECT_EQ(manager_->retention().pitr_interval_seconds, 7 * 86400);
+    ASSERT_TRUE(manager_->SetRetention({60, 12345}).ok());
+    EXPECT_EQ(manager_->SetRetention({-1, 0}).code(), StatusCode::kInvalidArgument);
+    Open();
+    EXPECT_EQ(manager_->retention().pitr_interval_seconds, 60);
+    EXPECT_EQ(manager_->retention().retain_bytes, 12345u);
 }
 
 // Ingest stops at a record it must not skip: the old history is served, nothing new is built on it.
@@ -498,7 +604,7 @@ TEST_F(TimelineManagerTest, IngestErrorIsReported) {
     WalRecordSpec foreign;
     foreign.rmgr = static_cast<Rmgr>(128);
     foreign.blocks.push_back({.id = 0, .rel = kRelation, .block = 0, .data = "x"});
-    Lsn last_start = builder.Append(foreign).start;
+    builder.Append(foreign);
     computes_.At("port=1").SetStream(builder.start(), builder.stream());
     ASSERT_TRUE(computes_.At("port=1").WaitFor(
         [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
@@ -512,15 +618,11 @@ TEST_F(TimelineManagerTest, IngestErrorIsReported) {
     EXPECT_EQ(manager_->CreateTimeline({root_, std::nullopt}).status().code(),
               StatusCode::kRefused);
     EXPECT_TRUE(manager_->CreateTimeline({root_, good}).ok());
-    // A restart changes nothing about it, and the compute goes on where it was.
+    // A restart changes nothing about it.
     Open();
     EXPECT_TRUE(manager_->Get(root_).ok());
     EXPECT_FALSE(InfoOf(root_).ingest_error.empty());
     ASSERT_TRUE(manager_->CallMeMaybe(root_, 1, "port=1").ok());
-    ASSERT_TRUE(computes_.At("port=1").WaitFor(
-        [](const ScriptedCompute& c) { return c.starts().size() == 2; }));
-    // At the last record it acknowledged: that one has to be the same again.
-    EXPECT_EQ(computes_.At("port=1").starts().back(), last_start);
     computes_.SetLiveness("port=1", ComputeLiveness::kGone);
     computes_.At("port=1").SetConnectError(Status::Unavailable("connection refused"));
     computes_.At("port=1").BreakOnceAt(builder.position());

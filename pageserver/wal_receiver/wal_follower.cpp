@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/time.h"
 #include "common/pgformat/wal_format.h"
 #include "pageserver/layers/wal_storage.h"
 #include "pageserver/wal_decoder/record_assembler.h"
@@ -63,6 +64,9 @@ Status WalFollower::Ingest(std::optional<Lsn> limit) {
                                     " is not whole: it begins after " +
                                     assembler.last_end().ToString());
         }
+        if (stop_ != nullptr && stop_->load()) {
+            return Status::Unavailable("the page server is shutting down");
+        }
         uint64_t size_limit = limit.has_value() ? *limit - assembler.fed_up_to() : kReadSize;
         ZENITH_ASSIGN_OR_RETURN(
             bool fed, FeedNext(timeline_.wal(), size_limit, &buffer, &assembler));
@@ -118,10 +122,37 @@ Status WalFollower::Ingest(std::optional<Lsn> limit) {
 }
 
 void WalFollower::Flush() {
+    if (!unflushed() && !timeline_.WantsFlush()) {
+        return;
+    }
     timeline_.BeginRecords();
     ingester_.SaveState();
     timeline_.CommitRecords();
     timeline_.Flush();
+    flushed_to_ = last_end();
+    flush_begun_ = true;
+}
+
+Status WalFollower::WaitForFlush() {
+    Status status = timeline_.WaitForFlush();
+    flush_begun_ = false;
+    if (!status.ok()) {
+        flushed_to_ = Lsn();
+    }
+    std::lock_guard lock(mutex_);
+    if (!status.ok() && problem_.what != status.message()) {
+        problem_ = {status.message(), NowMicros(), 0};
+    } else if (!status.ok()) {
+        problem_.healed_at = 0;
+    } else if (problem_.going_on()) {
+        problem_.healed_at = NowMicros();
+    }
+    return status;
+}
+
+StorageProblem WalFollower::problem() const {
+    std::lock_guard lock(mutex_);
+    return problem_;
 }
 
 Result<WalFollower::Position> WalFollower::FindEndOfWal() const {

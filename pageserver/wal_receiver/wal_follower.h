@@ -6,6 +6,7 @@
 // Threads  one at a time; error() from any thread.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 
@@ -14,6 +15,7 @@
 #include "pageserver/layers/timeline.h"
 #include "pageserver/wal_ingest/cluster_state.h"
 #include "pageserver/wal_ingest/ingester.h"
+#include "pageserver/wal_receiver/storage_problem.h"
 
 namespace zenith {
 
@@ -27,8 +29,20 @@ class WalFollower {
     // Ingests every valid record there is.
     Status IngestToEnd();
     // Begins to write what is in memory only to a layer file, as Ingest does when the timeline
-    // wants it. Requires: error() is OK.
+    // wants it. Nothing happens when there is nothing new. Requires: error() is OK.
     void Flush();
+    // Waits until it is written.
+    Status WaitForFlush();
+    // True from Flush() to WaitForFlush(): how it ended is not known yet.
+    bool flush_begun() const { return flush_begun_; }
+    // True while what was ingested last is not on its way to a file.
+    bool unflushed() const { return last_end() > flushed_to_; }
+    // What of it is in layer files already; of a timeline that was loaded.
+    void SetFlushed(Lsn lsn) { flushed_to_ = lsn; }
+    // Ingest ends with kUnavailable soon after `stop` (may be null) is set; error() stays OK.
+    void SetStop(const std::atomic<bool>* stop) { stop_ = stop; }
+    // What kept history from going to files.
+    StorageProblem problem() const;
     // Ingest does not flush beyond `limit` (kMaxLsn at first): the WAL after it may not be on disk.
     void SetFlushLimit(Lsn limit) { flush_limit_ = limit; }
     // The end and the start of the last whole record in the WAL, ingested or not.
@@ -57,8 +71,12 @@ class WalFollower {
     const uint64_t system_identifier_;
     Ingester ingester_;
     Lsn flush_limit_ = kMaxLsn;
+    Lsn flushed_to_;
+    bool flush_begun_ = false;
+    const std::atomic<bool>* stop_ = nullptr;
     mutable std::mutex mutex_;
     Status error_;  // guarded by mutex_
+    StorageProblem problem_;  // guarded by mutex_
 };
 
 }  // namespace zenith

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/base/log.h"
+#include "common/base/time.h"
 #include "pageserver/layers/wal_storage.h"
 
 namespace zenith {
@@ -34,6 +35,9 @@ constexpr uint64_t kBytesPerSync = 4ull << 20;
 constexpr int kSaveIntervalMs = 1000;
 // Receiving pauses when ingest is further behind than this, until it is half of it.
 constexpr uint64_t kIngestLagLimit = 64ull << 20;
+// A timeline whose compute has nothing to write goes to a file after so long, so that whoever loads
+// it next has nothing to ingest.
+constexpr std::chrono::seconds kIdleFlushAfter(30);
 
 std::span<const std::byte> AsBytes(const std::string& s) {
     return std::as_bytes(std::span(s.data(), s.size()));
@@ -149,7 +153,14 @@ void WalReceiver::ReceiveLoop() {
     int pause = kFirstPauseMs;
     while (!stop_.load()) {
         Clock::time_point begin = Clock::now();
-        Status status = StreamOnce();
+        Status status = follower_.error();
+        if (!status.ok()) {
+            // For good, until somebody has done something about it.
+            ReportBroken(status);
+            Pause(kLongestPauseMs);
+            continue;
+        }
+        status = StreamOnce();
         intake_.Restart();
         if (stop_.load()) {
             break;
@@ -180,6 +191,75 @@ Status WalReceiver::StreamOnce() {
     return status;
 }
 
+Status WalReceiver::Stored(Status status) {
+    if (status.code() == StatusCode::kIoError) {
+        std::lock_guard lock(mutex_);
+        if (problem_.what != status.message() || !problem_.going_on()) {
+            problem_ = {status.message(), NowMicros(), 0};
+        }
+    }
+    return status;
+}
+
+void WalReceiver::NoteHealed() {
+    std::lock_guard lock(mutex_);
+    if (problem_.going_on()) {
+        problem_.healed_at = NowMicros();
+        spdlog::info("wal_receiver: timeline {}: WAL is stored again after {} s",
+                     target_.timeline.ToString(),
+                     (problem_.healed_at - problem_.since) / kMicrosPerSecond);
+    }
+}
+
+StorageProblem WalReceiver::problem() const {
+    std::lock_guard lock(mutex_);
+    return problem_;
+}
+
+Status WalReceiver::Flush() {
+    std::unique_lock lock(mutex_);
+    const uint64_t mine = ++flushes_wanted_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return stop_.load() || flushes_done_ >= mine; });
+    return flushes_done_ >= mine ? flush_status_
+                                 : Status::Unavailable("the WAL receiver is being stopped");
+}
+
+void WalReceiver::FlushWhenWanted(Clock::time_point last_ingest, bool idle) {
+    uint64_t wanted;
+    uint64_t done;
+    {
+        std::lock_guard lock(mutex_);
+        wanted = flushes_wanted_;
+        done = flushes_done_;
+    }
+    if (wanted > done) {
+        Status status = follower_.error();
+        if (status.ok()) {
+            follower_.Flush();
+            status = follower_.WaitForFlush();
+        }
+        {
+            std::lock_guard lock(mutex_);
+            flushes_done_ = wanted;
+            flush_status_ = status;
+        }
+        changed_.notify_all();
+        return;
+    }
+    if (!follower_.error().ok()) {
+        return;
+    }
+    if (idle && follower_.flush_begun()) {
+        // A failure is for problem(); the timeline says when to try again.
+        (void)follower_.WaitForFlush();
+    }
+    if (timeline_.WantsFlush() ||
+        (follower_.unflushed() && Clock::now() - last_ingest > kIdleFlushAfter)) {
+        follower_.Flush();
+    }
+}
+
 Status WalReceiver::Reply(WalSource& source, bool ask) {
     if (!intake_.verified()) {
         return source.SendStatus(Lsn(), Lsn(), Lsn(), ask);  // says only that we are here
@@ -207,7 +287,7 @@ Status WalReceiver::Stream(WalSource& source) {
             auto message = source.Next(any ? 0 : timeout);
             if (!message.ok()) {
                 // What came before the end of the stream still counts.
-                ZENITH_RETURN_IF_ERROR(intake_.MakeDurable());
+                ZENITH_RETURN_IF_ERROR(Stored(intake_.MakeDurable()));
                 PublishDurable();
                 return message.status();
             }
@@ -216,14 +296,20 @@ Status WalReceiver::Stream(WalSource& source) {
             }
             any = true;
             if ((*message)->kind == WalMessage::Kind::kData) {
-                ZENITH_RETURN_IF_ERROR(intake_.Receive((*message)->lsn, AsBytes((*message)->data)));
+                ZENITH_RETURN_IF_ERROR(
+                    Stored(intake_.Receive((*message)->lsn, AsBytes((*message)->data))));
                 received += (*message)->data.size();
             } else {
                 reply_requested = (*message)->reply_requested;
             }
         }
         Lsn durable_before = intake_.durable_end();
-        ZENITH_RETURN_IF_ERROR(intake_.MakeDurable());
+        ZENITH_RETURN_IF_ERROR(Stored(intake_.MakeDurable()));
+        if (durable_before != intake_.durable_end()) {
+            NoteHealed();
+        }
+        // What is behind a record that cannot be ingested is never acknowledged.
+        ZENITH_RETURN_IF_ERROR(follower_.error());
         PublishDurable();
 
         Clock::time_point now = Clock::now();
@@ -273,21 +359,25 @@ void WalReceiver::IngestLoop() {
     std::unique_lock lock(mutex_);
     Lsn saved;
     Clock::time_point saved_at;
+    Clock::time_point last_ingest = Clock::now();
+    bool failed = false;
     // What a later start of the page server must find again; now and then, not for every commit.
     auto save = [&](Lsn lsn) {
         if (lsn == saved) {
             return;
         }
         Status status = timeline_.wal().SaveDurablePosition(lsn);
+        saved_at = Clock::now();
         if (!status.ok()) {
             spdlog::warn("wal_receiver: {}", status.message());
+            return;
         }
         saved = lsn;
-        saved_at = Clock::now();
     };
     while (true) {
-        changed_.wait_for(lock, std::chrono::milliseconds(kSaveIntervalMs), [this] {
-            return stop_.load() || follower_.last_end() < durable_end_;
+        changed_.wait_for(lock, std::chrono::milliseconds(kSaveIntervalMs), [&] {
+            return stop_.load() || (!failed && follower_.last_end() < durable_end_) ||
+                   flushes_wanted_ > flushes_done_;
         });
         Lsn target = durable_end_;
         lock.unlock();
@@ -298,15 +388,21 @@ void WalReceiver::IngestLoop() {
         if (Clock::now() - saved_at >= std::chrono::milliseconds(kSaveIntervalMs)) {
             save(target);
         }
+        const bool anything_new = follower_.last_end() < target;
         Status status = follower_.IngestUpTo(target);
         changed_.notify_all();
-        if (!follower_.error().ok()) {
-            spdlog::critical("wal_receiver: {}; pages and branches of this timeline stay at {}, "
-                             "its WAL is still received",
-                             status.message(), follower_.last_end().ToString());
-            return;
+        if (anything_new) {
+            last_ingest = Clock::now();
         }
-        if (!status.ok()) {
+        FlushWhenWanted(last_ingest, !anything_new);
+        if (!follower_.error().ok()) {
+            if (!failed) {
+                spdlog::critical("wal_receiver: {}; this timeline stays at {} and nothing more of "
+                                 "its compute's WAL is acknowledged",
+                                 status.message(), follower_.last_end().ToString());
+            }
+            failed = true;
+        } else if (!status.ok()) {
             spdlog::error("wal_receiver: could not read back WAL: {}; will try again",
                           status.message());
             Pause(kLongestPauseMs);

@@ -6,13 +6,15 @@
 // A stream that breaks is taken up again, after 50 ms to 1 s, at the end of the last whole durable
 // record, until Stop(): only a new term ends a receiver, because a compute that is merely out of
 // reach goes on writing.
-// Failures  a failed write or fsync is never acknowledged; the stream starts over. When a record
-//           cannot be ingested, ingest stops there for good (follower.error()), WAL is still
-//           received and acknowledged: it is safe, and a later version may understand it.
+// Failures  a failed write or fsync (a full disk) is never acknowledged; the stream starts over after
+//           a pause until it works again, problem() says what it is. When a record cannot be ingested,
+//           ingest stops there for good (follower.error()) and so does the stream: commits wait rather
+//           than be acknowledged into a history that nobody could read.
 // Threads   every method from any thread; Stop() returns when both threads are gone.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -24,6 +26,7 @@
 #include "pageserver/layers/timeline.h"
 #include "pageserver/wal_receiver/wal_follower.h"
 #include "pageserver/wal_receiver/wal_intake.h"
+#include "pageserver/wal_receiver/storage_problem.h"
 #include "pageserver/wal_receiver/wal_source.h"
 
 namespace zenith {
@@ -51,6 +54,11 @@ class WalReceiver {
     bool WaitForStreaming(bool wanted, int timeout_ms);
     // End of the last whole record on disk.
     Lsn durable_end() const;
+    // Has the ingest thread write what is in memory to a layer file, and waits for it. kUnavailable
+    // when the receiver is stopped.
+    Status Flush();
+    // What keeps WAL from being stored, or did so last.
+    StorageProblem problem() const;
 
   private:
     WalReceiver(WalSourceTarget target, Timeline& timeline, WalFollower& follower,
@@ -68,7 +76,12 @@ class WalReceiver {
     void SetStreaming(bool streaming);
     // Sleeps, or returns early at Stop().
     void Pause(int milliseconds);
+    // What ingest does besides ingesting; ingest thread only, without the lock.
+    void FlushWhenWanted(std::chrono::steady_clock::time_point last_ingest, bool idle);
     void ReportBroken(const Status& status);
+    // The outcome of storing WAL, handed through: remembers why it failed.
+    Status Stored(Status status);
+    void NoteHealed();
 
     const WalSourceTarget target_;
     Timeline& timeline_;
@@ -85,6 +98,11 @@ class WalReceiver {
     mutable std::mutex mutex_;
     std::condition_variable changed_;  // durable_end_, streaming_, stop_, ingest progress
     Lsn durable_end_;                  // guarded by mutex_
+    StorageProblem problem_;           // guarded by mutex_
+    // Guarded by mutex_: flushes asked for, and those done with the outcome of the last.
+    uint64_t flushes_wanted_ = 0;
+    uint64_t flushes_done_ = 0;
+    Status flush_status_;
     std::mutex join_mutex_;            // held while Stop() joins: it may be called twice at once
     std::thread receive_thread_;
     std::thread ingest_thread_;

@@ -1,6 +1,7 @@
 #include "pageserver/wal_receiver/wal_receiver.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 #include <stdlib.h>
 
 #include <set>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "common/base/posix_file.h"
+#include "common/pgformat/segment_name.h"
 #include "pageserver/layers/snapshot_file.h"
 #include "pageserver/testing/wal_builder.h"
 #include "pageserver/wal_receiver/compute_wal_source.h"
@@ -317,8 +319,8 @@ TEST_F(WalReceiverTest, SavesTheDurablePosition) {
     EXPECT_EQ(**saved, builder.position());
 }
 
-// A page of a custom resource manager cannot be rebuilt: ingest stops, the WAL is kept safe.
-TEST_F(WalReceiverTest, KeepsReceivingWhenIngestFails) {
+// A page of a custom resource manager cannot be rebuilt: ingest stops, and commits behind it wait.
+TEST_F(WalReceiverTest, StopsAcknowledgingWhenIngestFails) {
     WalBuilder builder(kStart, kSystemIdentifier, kPrev);
     Build(&builder, 5000);
     Lsn good_end = builder.position();
@@ -326,25 +328,59 @@ TEST_F(WalReceiverTest, KeepsReceivingWhenIngestFails) {
     foreign.rmgr = static_cast<Rmgr>(128);
     foreign.blocks.push_back({.id = 0, .rel = {{1663, 5, 16384}, Fork::kMain}, .data = "x"});
     ends_.insert(builder.Append(foreign).end);
-    Build(&builder, 5000);
+    const Lsn bad_end = builder.position();
     compute_.SetStream(kStart, builder.stream());
     {
         auto receiver = MakeReceiver();
-        ASSERT_TRUE(compute_.WaitFor(
-            [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
-        EXPECT_EQ(receiver->durable_end(), builder.position());
         ASSERT_TRUE(timeline_->WaitForLsn(good_end, 20000).ok());
-        // Ingest reports its failure just after the good records became visible.
+        ASSERT_TRUE(receiver->WaitForStreaming(false, 20000));
         while (follower_->error().ok()) {
             std::this_thread::yield();
         }
+        Build(&builder, 5000);
+        compute_.SetStream(kStart, builder.stream());
+        EXPECT_FALSE(receiver->WaitForStreaming(true, 300)) << "it does not even connect";
+        EXPECT_EQ(receiver->durable_end(), bad_end);
+        EXPECT_TRUE(compute_.WaitFor(
+            [&](const ScriptedCompute& c) { return !c.Flushed(builder.position()); }));
     }
     EXPECT_EQ(follower_->error().code(), StatusCode::kRefused);
     EXPECT_EQ(timeline_->last_record_end(), good_end);
     EXPECT_EQ(follower_->IngestUpTo(builder.position()).code(), StatusCode::kRefused);
     auto position = follower_->FindEndOfWal();
     ASSERT_TRUE(position.ok());
-    EXPECT_EQ(position->end, builder.position());
+    EXPECT_EQ(position->end, bad_end);
+}
+
+// Something is in the way of the second segment: nothing of it is acknowledged until it is gone.
+TEST_F(WalReceiverTest, GoesOnWhenTheDiskHasRoomAgain) {
+    WalBuilder builder(kStart, kSystemIdentifier, kPrev);
+    Build(&builder, 2 * kWalSegmentSize);
+    const Lsn border((WalSegmentNumber(kStart) + 1) * kWalSegmentSize);
+    const std::string obstacle =
+        timeline_->wal().directory() + "/" + WalSegmentName(WalSegmentNumber(border));
+    ASSERT_TRUE(EnsureDirectory(obstacle).ok());
+    compute_.SetStream(kStart, builder.stream());
+    auto receiver = MakeReceiver();
+    // It tries more than once.
+    ASSERT_TRUE(
+        compute_.WaitFor([&](const ScriptedCompute& c) { return c.starts().size() >= 3; }));
+    StorageProblem problem = receiver->problem();
+    EXPECT_TRUE(problem.going_on());
+    EXPECT_NE(problem.what.find(obstacle), std::string::npos) << problem.what;
+    EXPECT_GT(problem.since, 0);
+    EXPECT_LE(receiver->durable_end(), border);
+    ASSERT_EQ(rmdir(obstacle.c_str()), 0);
+    ASSERT_TRUE(compute_.WaitFor(
+        [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
+    ASSERT_TRUE(timeline_->WaitForLsn(builder.position(), 20000).ok());
+    problem = receiver->problem();
+    EXPECT_FALSE(problem.going_on());
+    EXPECT_GE(problem.healed_at, problem.since);
+    EXPECT_FALSE(problem.what.empty()) << "what was wrong can still be seen";
+    EXPECT_TRUE(receiver->Flush().ok());
+    receiver->Stop();
+    EXPECT_EQ(receiver->Flush().code(), StatusCode::kUnavailable);
 }
 
 TEST_F(WalReceiverTest, FollowerStopsAtTheLimit) {

@@ -31,9 +31,9 @@ Result<int> CreateBranch(const Repository& repository, const std::string& name,
                          const std::string& point) {
     const auto began = std::chrono::steady_clock::now();
     ZENITH_RETURN_IF_ERROR(Repository::CheckRefName(name));
-    ZENITH_RETURN_IF_ERROR(CheckCommandWord(point));
+    ZENITH_ASSIGN_OR_RETURN(std::string start, PointAsWord(point));
     ZENITH_ASSIGN_OR_RETURN(PqRows rows,
-                            PageServer(repository).Query("branch_create " + name + " " + point));
+                            PageServer(repository).Query("branch_create " + name + " " + start));
     ZENITH_ASSIGN_OR_RETURN(std::string timeline, RowField(rows, 0, "timeline"));
     ZENITH_ASSIGN_OR_RETURN(std::string ancestor, RowField(rows, 0, "ancestor"));
     ZENITH_ASSIGN_OR_RETURN(std::string lsn, RowField(rows, 0, "lsn"));
@@ -69,6 +69,14 @@ Result<int> RunBranch(const BranchOptions& options, const GlobalOptions& globals
         return DeleteBranch(repository, options.removed);
     }
     if (!options.name.empty()) {
+        if (options.point.empty()) {
+            ZENITH_ASSIGN_OR_RETURN(std::optional<TimelineId> main, repository.FindBranch("main"));
+            if (!main) {
+                return Status::NotFound("there is no branch \"main\" to start from",
+                                        "Name the point: zenith branch " + options.name +
+                                            " POINT; \"zenith branch\" lists the branches.");
+            }
+        }
         return CreateBranch(repository, options.name,
                             options.point.empty() ? "main" : options.point);
     }
@@ -83,7 +91,8 @@ void AddBranchCommand(CLI::App& app, CommandRun& chosen) {
     CLI::Option* name = command->add_option("NAME", options->name, "the new branch");
     CLI::Option* point = command->add_option(
         "POINT", options->point,
-        "where it starts: a branch, branch@LSN, a tag, a timeline id; default: the tip of main");
+        "where it starts: a branch, branch@LSN, branch@TIME (2026-11-22T10:00:00Z, -10min), a tag, "
+        "a timeline id; default: the tip of main");
     CLI::Option* removed =
         command->add_option("-d,--delete", options->removed, "delete this branch")
             ->type_name("NAME");

@@ -45,6 +45,8 @@ void AddStatusCommand(CLI::App& app, CommandRun& chosen);
 void AddPageServerCommands(CLI::App& app, CommandRun& chosen);
 void AddBranchCommand(CLI::App& app, CommandRun& chosen);
 void AddTagCommand(CLI::App& app, CommandRun& chosen);
+void AddGcCommand(CLI::App& app, CommandRun& chosen);
+void AddRetentionCommand(CLI::App& app, CommandRun& chosen);
 void AddPsqlCommand(CLI::App& app, CommandRun& chosen);
 // fsck, layer list, layer dump.
 void AddInspectCommands(CLI::App& app, CommandRun& chosen);

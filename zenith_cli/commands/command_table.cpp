@@ -65,6 +65,8 @@ void AddAllCommands(CLI::App& app, CommandRun& chosen) {
     AddStatusCommand(app, chosen);
     AddBranchCommand(app, chosen);
     AddTagCommand(app, chosen);
+    AddGcCommand(app, chosen);
+    AddRetentionCommand(app, chosen);
     AddPsqlCommand(app, chosen);
     CLI::App* pg = app.add_subcommand("pg", "compute nodes: create, start, stop, list, destroy");
     pg->require_subcommand(1);

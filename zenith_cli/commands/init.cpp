@@ -19,6 +19,7 @@
 #include <memory>
 
 #include "common/base/posix_file.h"
+#include "common/base/units.h"
 #include "zenith_cli/commands/command.h"
 #include "zenith_cli/find_repository.h"
 #include "zenith_cli/interrupt.h"
@@ -39,7 +40,20 @@ struct InitOptions {
     std::string locale;
     int listen_port = 0;
     bool data_checksums = false;
+    std::string pitr_interval;
+    std::string retain_bytes;
 };
+
+Status SetRetention(const InitOptions& options, RepoConfig* config) {
+    if (!options.pitr_interval.empty()) {
+        ZENITH_ASSIGN_OR_RETURN(config->pitr_interval_seconds,
+                                ParseInterval(options.pitr_interval));
+    }
+    if (!options.retain_bytes.empty()) {
+        ZENITH_ASSIGN_OR_RETURN(config->retain_bytes, ParseSize(options.retain_bytes));
+    }
+    return Status::Ok();
+}
 
 // What may stand before "=" or as a whole among the arguments handed to initdb, but is ours.
 Status CheckInitdbArguments(const std::vector<std::string>& arguments) {
@@ -152,6 +166,7 @@ Status BuildRepository(const std::string& staging, const InitOptions& options,
     RepoConfig config;
     config.pg_bindir = bindir;
     config.listen_port = options.listen_port;
+    ZENITH_RETURN_IF_ERROR(SetRetention(options, &config));
     ZENITH_RETURN_IF_ERROR(DescribeCluster(bindir, pgdata, &config));
     ZENITH_RETURN_IF_ERROR(repository.WriteConfig(config));
 
@@ -212,6 +227,8 @@ bool WaitForChild(pid_t pid) {
 
 Result<int> RunInit(const InitOptions& options, const GlobalOptions& globals) {
     ZENITH_RETURN_IF_ERROR(CheckInitdbArguments(globals.rest));
+    RepoConfig retention;
+    ZENITH_RETURN_IF_ERROR(SetRetention(options, &retention));
     ZENITH_ASSIGN_OR_RETURN(std::string path, NewRepositoryPath(globals.repo_dir));
     ZENITH_RETURN_IF_ERROR(CheckPlaceIsFree(path));
     std::optional<UserAccount> account;
@@ -274,6 +291,14 @@ void AddInitCommand(CLI::App& app, CommandRun& chosen) {
                      "TCP port of the page server; 0 lets the system choose one at each start")
         ->type_name("PORT")
         ->check(CLI::Range(0, 65535));
+    command
+        ->add_option("--pitr-interval", options->pitr_interval,
+                     "how long every moment of the history is kept; default: 7 days")
+        ->type_name("INTERVAL");
+    command
+        ->add_option("--retain-bytes", options->retain_bytes,
+                     "so much of the newest WAL is kept however old it is; default: 0")
+        ->type_name("SIZE");
     command->footer("Further arguments for initdb may follow after \"--\".");
     command->callback([options, &chosen] {
         chosen.takes_rest = true;

@@ -12,15 +12,43 @@ namespace zenith {
 
 namespace {
 
+// What keeps WAL or history from being stored, and what did and is over.
+Result<Table> ProblemTable(const Repository& repository, const PageServer& server) {
+    Table table({{"PROBLEM WITH", "branch"},
+                 {"SINCE", "since"},
+                 {"HEALED", "healed_at"},
+                 {"WHAT", "what"},
+                 {"", "timeline"}});
+    ZENITH_ASSIGN_OR_RETURN(PqRows rows, server.Query("timeline_list"));
+    auto cell = [](const std::string& text) { return text.empty() ? Cell() : Cell(text); };
+    for (size_t i = 0; i < rows.rows.size(); i++) {
+        ZENITH_ASSIGN_OR_RETURN(std::string timeline, RowField(rows, i, "timeline"));
+        ZENITH_ASSIGN_OR_RETURN(std::string error, RowField(rows, i, "error"));
+        ZENITH_ASSIGN_OR_RETURN(std::string problem, RowField(rows, i, "problem"));
+        ZENITH_ASSIGN_OR_RETURN(std::string since, RowField(rows, i, "problem_since"));
+        ZENITH_ASSIGN_OR_RETURN(std::string healed_at, RowField(rows, i, "problem_healed_at"));
+        const std::string name = NameOfTimeline(repository, timeline);
+        if (!error.empty()) {
+            table.AddRow({name, Cell(), Cell(), error, timeline});
+        }
+        if (!problem.empty()) {
+            table.AddRow({name, cell(since), cell(healed_at), problem, timeline});
+        }
+    }
+    return table;
+}
+
 Result<int> RunStatus(const Repository& repository, bool json) {
     PageServer server(repository);
     std::optional<ProcessHandle> process = server.FindProcess();
     std::optional<int> port = server.TcpPort();
     ZENITH_ASSIGN_OR_RETURN(Table computes, ComputeTable(repository));
     Table branches = NoBranches();
+    Table problems(std::vector<Column>{});
     if (process) {
         ZENITH_ASSIGN_OR_RETURN(PqRows rows, server.Query("branch_list"));
         ZENITH_ASSIGN_OR_RETURN(branches, BranchTable(rows));
+        ZENITH_ASSIGN_OR_RETURN(problems, ProblemTable(repository, server));
     }
     if (json) {
         Cell pid = process ? Cell(static_cast<int64_t>(process->pid())) : Cell();
@@ -30,7 +58,8 @@ Result<int> RunStatus(const Repository& repository, bool json) {
               ", \"pid\": " + CellJson(pid) + ", \"port\": " + CellJson(tcp_port) +
               ", \"socket_directory\": " + JsonString(repository.SocketDirectory()) +
               "},\n\"computes\": " + computes.ToJson() +
-              ",\n\"branches\": " + (process ? branches.ToJson() : "null") + "}\n");
+              ",\n\"branches\": " + (process ? branches.ToJson() : "null") +
+              ",\n\"problems\": " + (process ? problems.ToJson() : "null") + "}\n");
         return kExitOk;
     }
     std::string text = "repository   " + repository.path() + "\npage server  ";
@@ -43,6 +72,7 @@ Result<int> RunStatus(const Repository& repository, bool json) {
     text += computes.empty() ? "\nno computes\n" : "\n" + computes.ToText();
     if (process) {
         text += "\n" + branches.ToText();
+        text += problems.empty() ? "" : "\n" + problems.ToText();
     }
     Print(text);
     return kExitOk;

@@ -34,9 +34,9 @@ Result<int> ListTags(const Repository& repository, bool json) {
 Result<int> CreateTag(const Repository& repository, const std::string& name,
                       const std::string& point) {
     ZENITH_RETURN_IF_ERROR(Repository::CheckRefName(name));
-    ZENITH_RETURN_IF_ERROR(CheckCommandWord(point));
+    ZENITH_ASSIGN_OR_RETURN(std::string place, PointAsWord(point));
     PageServer server(repository);
-    ZENITH_RETURN_IF_ERROR(server.Query("tag_create " + name + " " + point).status());
+    ZENITH_RETURN_IF_ERROR(server.Query("tag_create " + name + " " + place).status());
     // What the point stood for is in the tag now.
     ZENITH_ASSIGN_OR_RETURN(std::optional<TimelinePoint> tag, repository.FindTag(name));
     std::string at = tag ? " at " + NameOfTimeline(repository, tag->timeline.ToString()) + "@" +
@@ -68,7 +68,7 @@ void AddTagCommand(CLI::App& app, CommandRun& chosen) {
     CLI::App* command = app.add_subcommand("tag", "list tags; create or delete one");
     CLI::Option* name = command->add_option("NAME", options->name, "the new tag");
     CLI::Option* point = command->add_option(
-        "POINT", options->point, "what it names: a branch, branch@LSN, a tag, a timeline id");
+        "POINT", options->point, "what it names: a branch, branch@LSN, branch@TIME, a tag, a timeline id");
     CLI::Option* removed =
         command->add_option("-d,--delete", options->removed, "delete this tag")->type_name("NAME");
     CLI::Option* json = command->add_flag("--json", options->json, "list as JSON");
