@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <memory>
 #include <set>
 #include <string>
@@ -117,7 +118,9 @@ void RepositoryChecker::CheckComputes() {
     for (const std::string& name : *names) {
         const std::string directory = repository_.ComputeDirectory(name);
         const std::string path = directory + "/compute.json";
-        if (!Repository::CheckComputeName(name).ok()) {
+        std::error_code error;
+        if (!Repository::CheckComputeName(name).ok() ||
+            !std::filesystem::is_directory(directory, error)) {
             report_.findings.Warning(directory, "unknown file");
             continue;
         }

@@ -44,7 +44,7 @@ class TreeReader {
     Findings* const findings_;
     TimelineTree tree_;
     std::set<TimelineId> named_;
-    bool main_exists_ = false;
+    bool branch_exists_ = false;
 };
 
 void TreeReader::ReadTimelines() {
@@ -189,7 +189,7 @@ void TreeReader::ReadRefs(const std::string& kind) {
 void TreeReader::ReadRef(const std::string& kind, const std::string& name,
                          const std::string& path) {
     const bool is_branch = kind == "branches";
-    main_exists_ = main_exists_ || (is_branch && name == "main");
+    branch_exists_ = branch_exists_ || is_branch;
     TimelineId id;
     std::optional<Lsn> lsn;
     if (is_branch) {
@@ -249,9 +249,10 @@ void TreeReader::AddPoint(TimelineId id, Lsn lsn, const std::string& who,
 }
 
 void TreeReader::CheckNames() {
-    if (!main_exists_) {
-        findings_->Error(repository_.path() + "/refs/branches/main",
-                         Status::Corruption("there is no branch main",
+    // The last branch cannot be deleted. A repository that is being made has no timelines either.
+    if (!branch_exists_ && !tree_.nodes.empty()) {
+        findings_->Error(repository_.path() + "/refs/branches",
+                         Status::Corruption("there is no branch",
                                             "Restore refs/ and timelines/ from a backup."));
     }
     for (const auto& [id, node] : tree_.nodes) {
