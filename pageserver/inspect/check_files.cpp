@@ -66,7 +66,7 @@ void FilesChecker::CheckNames() {
     }
     for (const std::string& name : *names) {
         if (name != "timeline.json" && name != "wal" && name != "snapshots" && name != "layers" &&
-            !(IsTemporary(name) && check_.server_runs)) {
+            name != "compute.lock" && !(IsTemporary(name) && check_.server_runs)) {
             findings_->Warning(directory + "/" + name,
                                IsTemporary(name) ? "left by a write that did not finish"
                                                  : "unknown file",

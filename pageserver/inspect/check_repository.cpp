@@ -118,6 +118,9 @@ void RepositoryChecker::CheckComputes() {
     for (const std::string& name : *names) {
         const std::string directory = repository_.ComputeDirectory(name);
         const std::string path = directory + "/compute.json";
+        if (name == ".lock") {
+            continue;  // the CLI's, empty
+        }
         std::error_code error;
         if (!Repository::CheckComputeName(name).ok() ||
             !std::filesystem::is_directory(directory, error)) {
