@@ -126,6 +126,9 @@ class WalChecker {
                 std::span<const std::byte> chunk);
     void CheckHeadersBefore(Lsn end, Lsn zeroes_from);
     void CheckEnd(const std::string& reason);
+    // Where else the damage to the record after `end` may be: ", or in ..." when it goes on in the
+    // next file.
+    std::string ElsewhereInRecord(Lsn end);
     // Whether [end, behind) can be the beginning of a record that never became whole.
     bool IsTornRecord(Lsn end, Lsn behind);
 
@@ -402,12 +405,26 @@ bool WalChecker::IsTornRecord(Lsn end, Lsn behind) {
     return true;
 }
 
+std::string WalChecker::ElsewhereInRecord(Lsn end) {
+    const Lsn start = WalRecordStartAt(end);
+    std::array<std::byte, sizeof(uint32_t)> bytes;
+    if (!HasSegment(start) || !Read(start, bytes)) {
+        return "";
+    }
+    const uint32_t length = ByteReader(bytes).U32Le();
+    const uint64_t last = WalSegmentNumber(RawEnd(start, length) - 1);
+    if (length > kMaxRecordLength || last == WalSegmentNumber(end) || !segments_.contains(last)) {
+        return "";
+    }
+    return "; the record goes on in file \"" + PathOf(WalSegmentStart(last)) + "\"";
+}
+
 void WalChecker::CheckEnd(const std::string& reason) {
     const Lsn end = result_.end;
     if (end < check_.needed_to) {
         Error(end,
               "WAL is damaged: " + reason + ", but it is needed up to " +
-                  check_.needed_to.ToString(),
+                  check_.needed_to.ToString() + ElsewhereInRecord(end),
               "Put a good copy of the file in its place.");
         return;
     }
