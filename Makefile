@@ -84,7 +84,7 @@ PAGESERVER_FOLDERS := pageserver/page_service pageserver/inspect $(filter-out pa
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
 .PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres \
-	check-pages \
+	check-pages check-sqlsmith \
 	bench bench-layers fuzz clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -143,8 +143,13 @@ install: all ## install zenith and pageserver (PREFIX=/usr/local) and the extens
 check-regress: install ## run the pg_regress suites of regress/ against real computes
 	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/run_regress.sh
 
-check-postgres: install ## run PostgreSQL's own regression suite on a compute and on a plain server
-	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/check_postgres.sh
+# SUITE=core, isolation, contrib, pl, dump or all; see the script for its variables.
+check-postgres: SUITE ?= core
+check-postgres: install ## run PostgreSQL's own suites (SUITE=...) on a compute and on a plain server
+	@SUITE=$(SUITE) PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/check_postgres.sh
+
+check-sqlsmith: install ## random SQL against a compute for SECONDS=600 (installs the package sqlsmith)
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/sqlsmith.sh $(or $(SECONDS),600)
 
 CHECK_PAGES_FOLDERS := common/pagestream common/pqclient common/pgformat common/base
 $(BUILD)/test/check_pages: $(call objects,$(wildcard regress/check_pages/*.cpp)) $(foreach f,$(CHECK_PAGES_FOLDERS),$(call archive,$(f)))

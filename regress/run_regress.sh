@@ -1,6 +1,7 @@
 #!/bin/bash
-# make check-regress: the pg_regress suites of this folder against real compute nodes, then a few
-# rounds of kill -9 under load, the abuse of the page service, and fsck of a repository and of damage.
+# make check-regress: the pg_regress suites of this folder against real compute nodes, then a cluster
+# with data checksums, a few rounds of kill -9 under load, the abuse of the page service, and fsck of a
+# repository and of damage.
 #
 #   run_regress.sh [TEST...]     only these tests of the schedule
 #   ZENITH_TEST_SETTINGS="shared_buffers=1MB ..."   more settings for every compute
@@ -51,6 +52,7 @@ say "repository and compute on main ready after $(($(milliseconds) - began)) ms"
 say "pg_regress suites passed in $((($(milliseconds) - began) / 1000)) s"
 zenith stop
 if [ $# = 0 ]; then
+    "$REGRESS_DIR/checksums.sh"
     "$REGRESS_DIR/crash_rounds.sh" "${ZENITH_CRASH_ROUNDS:-3}"
     "$REGRESS_DIR/protocol_abuse.sh"
     "$REGRESS_DIR/fsck.sh"
