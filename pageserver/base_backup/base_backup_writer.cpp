@@ -442,6 +442,14 @@ Status WriteBaseBackup(TimelineManager& manager, PageReconstructor& reconstructo
         term = grant.term;
         state = std::move(grant.state);
     }
+    // Pages are sent as config.json says; a compute that expects something else cannot even start.
+    if ((state.data_checksum_version != 0) != manager.config().data_checksums) {
+        return Status::Corruption(
+            std::string("the cluster has ") +
+                (manager.config().data_checksums ? "no data checksums" : "data checksums") +
+                ", config.json says otherwise",
+            "Set \"data_checksums\" in config.json to what \"zenith init\" was told.");
+    }
     Writer writer(reconstructor, std::move(timeline), manager.config().system_identifier, term,
                   std::move(state), sink);
     return writer.Write();

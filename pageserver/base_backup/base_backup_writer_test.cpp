@@ -269,6 +269,16 @@ TEST_F(BaseBackupTest, ClusterWithChecksums) {
         EXPECT_EQ(stored, PageChecksum(page, block));
     }
     EXPECT_EQ(Content("base/5/20000"), pages);
+
+    // Somebody has edited the file.
+    manager_.reset();
+    config->data_checksums = false;
+    ASSERT_TRUE(repository_.WriteConfig(*config).ok());
+    OpenWith(Builder());
+    StringSink sink;
+    EXPECT_EQ(WriteBaseBackup(*manager_, reconstructor_, root_, std::nullopt, sink).code(),
+              StatusCode::kCorruption);
+    EXPECT_TRUE(sink.bytes_.empty());
 }
 
 // What startup reads is there even when its page was never written.
