@@ -25,6 +25,7 @@ suite_main() {
     compare_results plain compute
     check_compute first
     suite_after
+    check_amcheck first  # last: it adds an extension to every database
     zenith stop
 }
 
@@ -194,6 +195,7 @@ check_amcheck() {
         --progress -h "$HOST" -p "$(compute_field "$1" port)" \
         > "$WORK/log/amcheck.$1.log" 2>&1 \
         || { cat "$WORK/log/amcheck.$1.log" >&2; fail "pg_amcheck on $1"; }
+    check_compute_log "$1"
     checked=$(tr '\r' '\n' < "$WORK/log/amcheck.$1.log" \
         | sed -n 's,^ *\([0-9]*\)/\([0-9]*\) relations (100%).*,\2,p' | tail -1)
     [ "${checked:-0}" -gt 300 ] || fail "pg_amcheck on $1 checked only ${checked:-0} relations"
@@ -240,6 +242,5 @@ check_compute() {
     dump "$1" restarted
     same_dump "$1" restarted
     say "a new compute on the same timeline: same pg_dumpall ($(wc -l < "$WORK/$1.sql") lines)"
-    check_amcheck "$1"
     check_compute_log "$1"
 }

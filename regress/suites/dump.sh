@@ -61,6 +61,7 @@ suite_main() {
     if [ -z "${CHECK_PLAIN_TWICE:-}" ]; then
         address_of first
         check_compute first
+        check_amcheck first
         zenith stop
     fi
 }
