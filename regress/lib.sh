@@ -84,7 +84,7 @@ cleanup() {
         # Only after a failure is there something left to stop; supervisors first.
         for data in "$REPO"/computes/*/supervisor.pid; do
             if { read -r pid < "$data"; } 2>/dev/null \
-                && [[ $(tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null) == "zenith --repo-dir $REPO "* ]]; then
+                && [[ $({ tr '\0' ' ' < "/proc/$pid/cmdline"; } 2> /dev/null) == "zenith --repo-dir $REPO "* ]]; then
                 kill -9 "$pid"
             fi
         done

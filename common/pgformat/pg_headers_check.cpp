@@ -33,6 +33,7 @@ extern "C" {
 #include "commands/dbcommands_xlog.h"
 #include "commands/tablespace.h"
 #include "common/relpath.h"
+#include "replication/message.h"
 #include "replication/origin.h"
 #include "replication/slot.h"
 #include "storage/bufpage.h"
@@ -312,6 +313,12 @@ SAME(zenith::kInvalidReplicationOrigin, InvalidRepOriginId);
 SAME(zenith::kDoNotReplicateId, DoNotReplicateId);
 static_assert(offsetof(xl_replorigin_set, node_id) == 8 && offsetof(xl_replorigin_set, force) == 10,
               "xl_replorigin_set");
+
+SAME(zenith::kLogicalMessageHeader, SizeOfLogicalMessage);
+static_assert(offsetof(xl_logical_message, dbId) == 0 &&
+                  offsetof(xl_logical_message, prefix_size) == 8 &&
+                  offsetof(xl_logical_message, message_size) == 16,
+              "xl_logical_message");
 
 // ---- slru_format.h -----------------------------------------------------------------------------
 SAME(zenith::kFirstNormalXid, FirstNormalTransactionId);

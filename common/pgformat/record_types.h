@@ -2,7 +2,7 @@
 //
 // Source: catalog/pg_control.h, access/{xact,clog,multixact,commit_ts,heapam_xlog,hash_xlog}.h,
 // catalog/storage_xlog.h, commands/{dbcommands_xlog,tablespace}.h, utils/relmapper.h,
-// storage/standbydefs.h, replication/origin.h of PostgreSQL 15.
+// storage/standbydefs.h, replication/{origin,message}.h of PostgreSQL 15.
 // pg_headers_check.cpp proves each number against the installed server headers.
 #pragma once
 
@@ -125,6 +125,13 @@ inline constexpr uint8_t kReploriginSet = 0x00;
 inline constexpr uint8_t kReploriginDrop = 0x10;
 inline constexpr uint16_t kInvalidReplicationOrigin = 0;
 inline constexpr uint16_t kDoNotReplicateId = 0xFFFF;
+
+// RM_LOGICALMSG_ID: where the prefix stands (SizeOfLogicalMessage), and the prefixes of a compute's
+// own messages (contrib/zenith/zenith_keep_files.c).
+inline constexpr size_t kLogicalMessageHeader = 24;
+inline constexpr char kStopFileMessage[] = "zenith stop file";
+inline constexpr char kSlotFileMessage[] = "zenith slot file";
+inline constexpr char kSlotListMessage[] = "zenith slot list";
 
 // Resource manager numbers (access/rmgr.h).
 inline constexpr uint8_t kMaxBuiltinRmgr = 21;

@@ -16,6 +16,7 @@
 #include "zenith_callmemaybe.h"
 #include "zenith_datadir.h"
 #include "zenith_guc.h"
+#include "zenith_keep.h"
 #include "zenith_redo.h"
 #include "zenith_smgr.h"
 #include "zenith_smgr_install.h"
@@ -49,4 +50,5 @@ _PG_init(void)
 	zenith_stat_init();
 	zenith_utility_init();
 	zenith_callmemaybe_register();
+	zenith_keep_register();
 }

@@ -83,6 +83,7 @@ class Writer {
         }
         ZENITH_RETURN_IF_ERROR(WriteTwoPhase());
         ZENITH_RETURN_IF_ERROR(WriteReplicationOrigins());
+        ZENITH_RETURN_IF_ERROR(WriteStopFiles());
         if (term_ != 0) {
             ZENITH_RETURN_IF_ERROR(WriteSlot());
         }
@@ -100,6 +101,7 @@ class Writer {
     Status WriteSlru(SlruKind kind);
     Status WriteTwoPhase();
     Status WriteReplicationOrigins();
+    Status WriteStopFiles();
     Status WriteSlot();
     Status WriteControlFileAndWal();
 
@@ -352,6 +354,16 @@ Status Writer::WriteReplicationOrigins() {
     }
     out.U32Le(Crc32c(out.bytes()));
     return tar_.File("pg_logical/replorigin_checkpoint", out.buffer());
+}
+
+// What the compute that was shut down exactly here left.
+Status Writer::WriteStopFiles() {
+    const std::string prefix = kStopFileBlobPrefix;
+    ZENITH_ASSIGN_OR_RETURN(auto files, timeline_->ListBlobs(prefix, at_));
+    for (const auto& [key, content] : files) {
+        ZENITH_RETURN_IF_ERROR(tar_.File(key.substr(prefix.size()), content));
+    }
+    return Status::Ok();
 }
 
 Status Writer::WriteSlot() {

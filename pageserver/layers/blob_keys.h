@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <string>
 
+#include "common/base/ids.h"
 #include "common/pgformat/relation_key.h"
 
 namespace zenith {
@@ -35,5 +36,17 @@ inline constexpr char kClusterStateBlobKey[] = "cluster_state";
 // A file of the data directory copied from the initial snapshot: "file/PG_VERSION",
 // "file/postgresql.conf", "file/pg_hba.conf", "file/global/pg_control", "file/base/1/PG_VERSION".
 inline constexpr char kFileBlobPrefix[] = "file/";
+
+// A file of the data directory that a compute sent when it was shut down, "stop/pg_stat/pgstat.stat".
+// There only as long as nothing has changed since.
+inline constexpr char kStopFileBlobPrefix[] = "stop/";
+// A file of the logical replication slots of a timeline, "slot/<timeline>/pg_replslot/<name>/state".
+// The timeline is in the name so that branches do not inherit the slots.
+inline std::string SlotFileBlobPrefix(const TimelineId& timeline) {
+    return "slot/" + timeline.ToString() + "/";
+}
+inline std::string SlotFileBlobKey(const TimelineId& timeline, const std::string& path) {
+    return SlotFileBlobPrefix(timeline) + path;
+}
 
 }  // namespace zenith

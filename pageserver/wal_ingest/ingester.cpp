@@ -20,6 +20,12 @@ class Ingester::Impl {
         context_.latest_clog_page = ClogPage(static_cast<TransactionId>(state.next_xid));
         context_.latest_offsets_page = MultiOffsetsPage(state.next_multi);
         failure_ = LoadReplicationOrigins();
+        if (failure_.ok()) {
+            failure_ = LoadKeys(kStopFileBlobPrefix, &context_.stop_files);
+        }
+        if (failure_.ok()) {
+            failure_ = LoadKeys(SlotFileBlobPrefix(timeline.id()), &context_.slot_files);
+        }
     }
 
     Status IngestRecord(const RecordAssembler::Record& raw) {
@@ -83,7 +89,26 @@ class Ingester::Impl {
         return Status::Ok();
     }
 
+    Status LoadKeys(const std::string& prefix, std::set<std::string>* keys) {
+        Timeline& timeline = context_.timeline;
+        Result<std::map<std::string, std::string>> blobs =
+            timeline.ListBlobs(prefix, timeline.last_record_end());
+        if (!blobs.ok()) {
+            return blobs.status();
+        }
+        for (const auto& [key, value] : *blobs) {
+            keys->insert(key);
+        }
+        return Status::Ok();
+    }
+
     Status IndexRecord() {
+        if (!context_.stop_files.empty() && EndsStop(record_)) {
+            for (const std::string& key : context_.stop_files) {
+                context_.timeline.DropBlob(key);
+            }
+            context_.stop_files.clear();
+        }
         ZENITH_RETURN_IF_ERROR(IngestBlockReferences(context_, record_));
         ZENITH_RETURN_IF_ERROR(IngestByResourceManager());
         return context_.state.Apply(record_);
@@ -115,8 +140,9 @@ class Ingester::Impl {
                 return IngestCommitTs(context_, record_);
             case Rmgr::kReplorigin:
                 return IngestReplorigin(context_, record_);
-            case Rmgr::kStandby:     // the state takes the next transaction id from it
-            case Rmgr::kLogicalMsg:  // for logical decoding only
+            case Rmgr::kLogicalMsg:
+                return IngestLogicalMessage(context_, record_);
+            case Rmgr::kStandby:  // the state takes the next transaction id from it
             case Rmgr::kBtree:
             case Rmgr::kHash:
             case Rmgr::kGin:

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
+#include <string>
 
 #include "common/base/lsn.h"
 #include "common/base/result.h"
@@ -33,6 +35,10 @@ struct IngestContext {
     int64_t pre_initialized_offsets_page = -1;
     // Progress of each replication origin.
     std::map<uint16_t, Lsn> replication_origins;
+    // Keys of the blobs of files that a compute sent: those that count until something changes,
+    // and those of this timeline's slots.
+    std::set<std::string> stop_files;
+    std::set<std::string> slot_files;
 };
 
 // Every block reference that redo acts on. A block that redo would leave alone is not referenced.
@@ -48,12 +54,16 @@ Status IngestDbase(IngestContext& context, const DecodedRecord& record);
 Status IngestTblspc(IngestContext& context, const DecodedRecord& record);
 Status IngestRelmap(IngestContext& context, const DecodedRecord& record);
 Status IngestReplorigin(IngestContext& context, const DecodedRecord& record);
+Status IngestLogicalMessage(IngestContext& context, const DecodedRecord& record);
 // Heap and heap2: the visibility map pages that a record clears without naming them.
 Status IngestHeap(IngestContext& context, const DecodedRecord& record);
 
 // replorigin_advance(): `backward` lets the position go back.
 void AdvanceReplicationOrigin(IngestContext& context, uint16_t node, Lsn remote_lsn,
                               bool backward);
+
+// Whether what was true when the compute was shut down is not so any more after this record.
+bool EndsStop(const DecodedRecord& record);
 
 // kCorruption: "WAL record at 0/15FFB08: <what>".
 Status BadRecord(const DecodedRecord& record, const char* what);
