@@ -102,7 +102,7 @@ stop_source() {
         # A clean stop waits for the page server to have received everything.
         as_server_user "$PG_BINDIR/pg_ctl" stop -D "$DIR/plain" -m fast -s -w
     else
-        zenith pg stop main
+        zenith pg stop "$source_name"
     fi
 }
 
@@ -119,22 +119,39 @@ write_names() {
     done > "$DIR/names" 2> "$DIR/names.log" || true
 }
 
-# Copies what there is of the WAL of timeline $1 (and behind LSN $2 of its parents') to the standby.
+# Copies the WAL of timeline $1, which began at LSN $2, to the standby. What a branch's first segment
+# lacks is in its parent's.
 copy_wal() {
-    local file
+    local file target begin=0 low=$((16#${2#*/}))
     for file in "$REPO/timelines/$1/wal"/*; do
-        if [[ $(basename "$file") =~ ^[0-9A-F]{24}$ ]]; then
-            cp --reflink=auto "$file" "$DIR/standby/pg_wal/"
-            truncate -s 16M "$DIR/standby/pg_wal/$(basename "$file")"
+        if ! [[ $(basename "$file") =~ ^[0-9A-F]{24}$ ]]; then
+            continue
         fi
+        target=$DIR/standby/pg_wal/$(basename "$file")
+        begin=0
+        if [ "$low" != 0 ] && [ "$(basename "$file")" = "$(segment_of "$2")" ]; then
+            begin=$((low % (16 << 20)))
+        fi
+        if [ "$begin" = 0 ]; then
+            cp --reflink=auto "$file" "$target"
+        else
+            dd if="$file" of="$target" bs=64k iflag=skip_bytes oflag=seek_bytes skip="$begin" \
+                seek="$begin" conv=notrunc status=none
+        fi
+        truncate -s 16M "$target"
     done
 }
+segment_of() { printf '%08X%08X%08X' 1 $((16#${1%/*})) $((16#${1#*/} >> 24)); }
 
 start_standby() {
     mkdir "$DIR/pipes"
     mkfifo "$DIR/pipes/commands" "$DIR/pipes/reports"
+    touch "$DIR/pipes/pages"
     cp -a "$WORK/cluster" "$DIR/standby"
-    copy_wal "$timeline"
+    if [ -n "$parent" ]; then
+        copy_wal "$parent" 0/0
+    fi
+    copy_wal "$timeline" "$branched_at"
     touch "$DIR/standby/standby.signal"
     cp "$WORK/log/postgresql.conf" "$DIR/standby/postgresql.conf"
     cat >> "$DIR/standby/postgresql.conf" <<CONF
@@ -182,6 +199,9 @@ run_workload() {
         | sed -n 's/^Latest checkpoint location: *//p')
     points=${POINTS:-50}
     extra=()
+    source_name=main
+    parent=''
+    branched_at=0/0
 
     "workload_$name"
     # Records behind the last LSN, or the standby would not know that it is there.
@@ -198,16 +218,17 @@ run_workload() {
         --timeline "$timeline" --pg-bindir "$PG_BINDIR" --names "$DIR/names" \
         --from "$from" --to "$to" --points "$points" --seed "$seed" ${extra[@]+"${extra[@]}"} \
         > "$WORK/log/$name.log" 2>&1 || status=$?
-    stop_data_directory "$DIR/standby"
+    # It ends by itself when the program that drives it does.
+    stop_data_directory "$DIR/standby" >> "$WORK/log/standby.log" 2>&1
     if [ "$status" -gt 1 ]; then
-        tail -20 "$WORK/log/$name.log" "$WORK/log/standby.log" >&2
+        tail -n 20 "$WORK/log/$name.log" "$WORK/log/standby.log" >&2
         fail "workload $name: no comparison (status $status)"
     fi
-    say "$name: $(tail -1 "$WORK/log/$name.log");" \
+    say "$name: $(tail -n 1 "$WORK/log/$name.log");" \
         "$((16#${to#*/} - 16#${from#*/} >> 20)) MB of WAL," \
         "work $(((worked - start) / 1000)) s, comparison $((($(milliseconds) - worked) / 1000)) s"
     if [ "$status" != 0 ] || grep -q 'only equal under' "$WORK/log/$name.log"; then
-        head -"${DETAIL_LINES:-60}" "$WORK/log/$name.log"
+        head -n "${DETAIL_LINES:-60}" "$WORK/log/$name.log"
     fi
     zenith stop
     if [ "$status" != 0 ]; then

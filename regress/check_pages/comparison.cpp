@@ -98,6 +98,20 @@ std::string DifferingRanges(std::string_view one, std::string_view other) {
     return text;
 }
 
+// Clears what is older than `oldest` in a page of pg_commit_ts: entries nobody reads any more
+// (TransactionIdGetCommitTsData() of commit_ts.c). A standby still has them in its buffers when
+// DeactivateCommitTs() has removed the files, and writes them again.
+void ForgetCommitTimestamps(uint32_t page, uint32_t oldest, std::string* bytes) {
+    constexpr size_t kEntry = 10;                             // SizeOfCommitTimestampEntry
+    constexpr uint32_t kEntriesPerPage = kPageSize / kEntry;  // COMMIT_TS_XACTS_PER_PAGE
+    for (uint32_t i = 0; i < kEntriesPerPage; i++) {
+        const uint32_t xid = page * kEntriesPerPage + i;
+        if (oldest == 0 || static_cast<int32_t>(xid - oldest) < 0) {
+            bytes->replace(size_t{i} * kEntry, kEntry, kEntry, '\0');
+        }
+    }
+}
+
 std::string_view Text(const PageBuffer& page) {
     return {reinterpret_cast<const char*>(page.data()), page.size()};
 }
@@ -318,8 +332,15 @@ void Comparison::CompareSlrus() {
             server.resize(size);
             for (size_t offset = 0; offset < size; offset += kPageSize) {
                 totals_.slru_pages++;
-                const auto one = std::string_view(standby).substr(offset, kPageSize);
-                const auto other = std::string_view(server).substr(offset, kPageSize);
+                std::string one = standby.substr(offset, kPageSize);
+                std::string other = server.substr(offset, kPageSize);
+                if (kind == SlruKind::kCommitTs) {
+                    const uint32_t page = static_cast<uint32_t>(
+                        std::stoul(name.substr(directory.size()), nullptr, 16) *
+                            kSlruPagesPerSegment + offset / kPageSize);
+                    ForgetCommitTimestamps(page, at_.oldest_commit_ts_xid, &one);
+                    ForgetCommitTimestamps(page, at_.oldest_commit_ts_xid, &other);
+                }
                 if (one == other) {
                     continue;
                 }

@@ -2,15 +2,18 @@
 // and compares its files with what the page server gives, at random LSNs and at the end.
 //
 // Exit code 0: no difference. 1: differences, printed. 2: it could not be found out.
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 #include <string>
 
+#include "common/base/posix_file.h"
 #include "regress/check_pages/comparison.h"
 #include "regress/check_pages/page_stream.h"
 #include "regress/check_pages/standby_control.h"
@@ -30,7 +33,52 @@ struct Options {
     std::vector<std::string> at;
     size_t points = 50;
     uint64_t seed = 1;
+    bool sabotage = false;
 };
+
+constexpr uint64_t kSabotages = 5;
+
+Status FlipByte(const std::string& path, uint64_t offset) {
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR));
+    std::byte byte{};
+    ZENITH_RETURN_IF_ERROR(ReadExactAt(fd.get(), path, offset, {&byte, 1}));
+    byte ^= std::byte{1};
+    return WriteAllAt(fd.get(), path, offset, {&byte, 1});
+}
+
+// Damages the standby's files in kSabotages ways, each of which must be one difference: a tuple's
+// xmin, a bit of a visibility map, a transaction's status, a length, a file that is not there.
+Status Sabotage(const std::string& data) {
+    ZENITH_ASSIGN_OR_RETURN(ClusterFiles files, ReadDataDirectory(data));
+    auto find = [&files](Fork fork, BlockNumber blocks, std::set<RelFileNode>* used) {
+        for (const auto& [rel, length] : files.relations) {
+            if (rel.fork == fork && length >= blocks && used->insert(rel.node).second) {
+                return rel;
+            }
+        }
+        return RelForkKey();
+    };
+    std::set<RelFileNode> maps;
+    std::set<RelFileNode> used;
+    const RelForkKey map = find(Fork::kVm, 1, &maps);
+    const std::string table = data + "/" + RelationSegmentPath({map.node, Fork::kMain}, 0);
+    uint32_t item = 0;  // ItemIdData: the low 15 bits are the tuple's offset
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(table, O_RDONLY));
+    ZENITH_RETURN_IF_ERROR(ReadExactAt(fd.get(), table, kPageHeaderSize,
+                                       std::as_writable_bytes(std::span(&item, 1))));
+    ZENITH_RETURN_IF_ERROR(FlipByte(table, item & 0x7FFF));
+    ZENITH_RETURN_IF_ERROR(
+        FlipByte(data + "/" + RelationSegmentPath(map, 0), kPageHeaderSize));
+    ZENITH_RETURN_IF_ERROR(FlipByte(data + "/pg_xact/0000", 100));
+    used.insert(map.node);
+    const std::string longer =
+        data + "/" + RelationSegmentPath(find(Fork::kMain, 1, &used), 0);
+    ZENITH_ASSIGN_OR_RETURN(std::string content, ReadWholeFile(longer));
+    ZENITH_ASSIGN_OR_RETURN(UniqueFd appended, OpenFile(longer, O_RDWR));
+    const PageBuffer page{};
+    ZENITH_RETURN_IF_ERROR(WriteAllAt(appended.get(), longer, content.size(), page));
+    return RemoveFile(data + "/" + RelationSegmentPath(find(Fork::kMain, 1, &used), 0));
+}
 
 // Lines "tablespace database relfilenode name".
 std::map<RelFileNode, std::string> ReadNames(const std::string& path) {
@@ -106,12 +154,18 @@ Result<bool> Run(const Options& options) {
             continue;
         }
         last = position.lsn;
+        if (options.sabotage && point == points.back()) {
+            ZENITH_RETURN_IF_ERROR(Sabotage(options.data));
+        }
         if (Status status = comparison.CompareAt(position); !status.ok()) {
             return status.WithContext("at " + position.lsn.ToString());
         }
         std::fflush(stdout);
     }
     PrintTotals(comparison.totals());
+    if (options.sabotage) {
+        return comparison.totals().differences == kSabotages;
+    }
     return comparison.totals().differences == 0;
 }
 
@@ -129,6 +183,8 @@ int Main(int argc, char** argv) {
     app.add_option("--at", options.at, "also compare here");
     app.add_option("--points", options.points, "number of random LSNs before the end");
     app.add_option("--seed", options.seed);
+    app.add_flag("--sabotage", options.sabotage,
+                 "damage the standby's files at the end, and succeed if just that is found");
     CLI11_PARSE(app, argc, argv);
     Result<bool> equal = Run(options);
     if (!equal.ok()) {

@@ -61,6 +61,7 @@ static int	command_fd = -1;
 static int	report_fd = -1;
 static XLogRecPtr stop_at = InvalidXLogRecPtr;
 static XLogRecPtr last_end = InvalidXLogRecPtr;
+static FullTransactionId last_next_xid;
 
 static int
 open_pipe(const char *name, int flags)
@@ -124,7 +125,7 @@ write_stopped(void)
 	MultiXactGetCheckptMulti(false, &next_multi, &next_multi_offset, &oldest_multi,
 							 &oldest_multi_db);
 	snprintf(line, sizeof(line), "stopped " UINT64_FORMAT " " UINT64_FORMAT " %u %u %u %u %u %u %u %u %u\n",
-			 last_end, U64FromFullTransactionId(ShmemVariableCache->nextXid),
+			 last_end, U64FromFullTransactionId(last_next_xid),
 			 ShmemVariableCache->nextOid, next_multi, next_multi_offset, oldest_multi,
 			 oldest_multi_db, ShmemVariableCache->oldestXid, ShmemVariableCache->oldestXidDB,
 			 ShmemVariableCache->oldestCommitTsXid, ShmemVariableCache->newestCommitTsXid);
@@ -224,6 +225,8 @@ step_redo(XLogReaderState *record)
 	}
 	original[rmid].rm_redo(record);
 	last_end = record->EndRecPtr;
+	/* Before the next rm_redo it will have been raised by that record's own id. */
+	last_next_xid = ShmemVariableCache->nextXid;
 }
 
 void
