@@ -172,6 +172,7 @@ checkpoint_timeout = 1d
 max_wal_size = 1000GB
 autovacuum = off
 CONF
+    printf '%s\n' ${standby_settings[@]+"${standby_settings[@]}"} >> "$DIR/standby/postgresql.conf"
     if [ "$(id -u)" = 0 ]; then
         chown -R postgres: "$DIR/pipes" "$DIR/standby"
     fi
@@ -199,6 +200,7 @@ run_workload() {
         | sed -n 's/^Latest checkpoint location: *//p')
     points=${POINTS:-50}
     extra=()
+    standby_settings=()
     source_name=main
     parent=''
     branched_at=0/0
@@ -243,8 +245,8 @@ say "seed $seed, $("$PG_BINDIR/postgres" --version)"
 for workload in "${workloads[@]}"; do
     run_workload "$workload"
 done
-pages=$(cat "$WORK"/log/*.log | sed -n 's/^[0-9]* points.*, \([0-9]*\) relation pages.*/\1/p' \
-    | paste -sd+ | bc)
+pages=$(sed -n 's/^[0-9]* points, .* \([0-9]*\) relation pages.*/\1/p' "$WORK"/log/*.log \
+    | awk '{ sum += $1 } END { print sum }')
 say "${#workloads[@]} workloads, $pages relation pages compared," \
     "$((($(milliseconds) - began) / 1000)) s"
 [ ${#failed[@]} = 0 ] || fail "differences in ${failed[*]}"

@@ -286,7 +286,7 @@ void Comparison::ShowPage(const RelForkKey& rel, BlockNumber block, const PageBu
 // The records of the block since its last image, by pg_waldump.
 void Comparison::ShowRecords(const RelForkKey& rel, BlockNumber block) {
     const std::string command =
-        "'" + setup_.pg_bindir + "/pg_waldump' -q -p '" + setup_.data + "/pg_wal' -s " +
+        "'" + setup_.pg_bindir + "/pg_waldump' -p '" + setup_.data + "/pg_wal' -s " +
         setup_.wal_start.ToString() + " -e " + at_.lsn.ToString() + " --relation=" +
         std::to_string(rel.node.spc) + "/" + std::to_string(rel.node.db) + "/" +
         std::to_string(rel.node.rel) + " --fork=" + kForkNames[static_cast<size_t>(rel.fork)] +
