@@ -370,8 +370,13 @@ class Runner {
         Timeline::Retention retention;
         std::set<Lsn> points;
         for (const ModelTimeline& other : model_.timelines) {
-            if (other.parent == index) {
-                points.insert(other.start);
+            // A branch may have been made before its parent begins: it needs the ancestor there.
+            Lsn at = other.start;
+            for (int i = other.parent; i >= 0; i = model_.timelines[i].parent) {
+                if (i == index) {
+                    points.insert(at);
+                }
+                at = std::min(at, model_.timelines[i].start);
             }
         }
         retention.ends_at_horizon = Chance(6) && !points.empty();
