@@ -360,6 +360,38 @@ TEST_F(WalStorageTest, WhatASyncFailedForMustBeAppendedAgain) {
     EXPECT_TRUE(wal.Sync().ok());
 }
 
+TEST_F(WalStorageTest, RemovesWholeSegmentsAndSaysWhatIsLeft) {
+    WalStorage wal(Directory(), kSegment5 + 100, nullptr);
+    const std::string text = "some text";
+    for (uint64_t segment = 5; segment < 10; segment++) {
+        ASSERT_TRUE(wal.Append(WalSegmentStart(segment) + 200, Bytes(text)).ok());
+    }
+    ASSERT_TRUE(wal.Sync().ok());
+    EXPECT_EQ(*wal.BytesOnDisk(), 5 * kWalSegmentSize);
+    EXPECT_EQ(*wal.BytesBefore(WalSegmentStart(6) - 1), 0u);
+    EXPECT_EQ(*wal.RemoveBefore(WalSegmentStart(6) - 1), 0u);
+    EXPECT_EQ(*wal.BytesBefore(WalSegmentStart(7) + 5), 2 * kWalSegmentSize);
+    EXPECT_EQ(ReadText(wal, WalSegmentStart(6) + 200, text.size()), text) << "and keeps it open";
+    EXPECT_EQ(*wal.RemoveBefore(WalSegmentStart(7) + 5), 2 * kWalSegmentSize);
+    EXPECT_EQ(*wal.RemoveBefore(WalSegmentStart(7) + 5), 0u) << "again";
+    EXPECT_EQ(*wal.BytesOnDisk(), 3 * kWalSegmentSize);
+    for (uint64_t segment : {5, 6}) {
+        std::byte byte[1];
+        Status gone = wal.Read(WalSegmentStart(segment) + 200, byte);
+        EXPECT_EQ(gone.code(), StatusCode::kNotFound);
+        EXPECT_NE(gone.message().find("begins at " + WalSegmentStart(7).ToString()),
+                  std::string::npos)
+            << gone.message();
+    }
+    EXPECT_EQ(ReadText(wal, WalSegmentStart(7) + 200, text.size()), text);
+    // The appender goes on, whatever it had not synced.
+    ASSERT_TRUE(wal.Append(WalSegmentStart(9) + 300, Bytes(text)).ok());
+    ASSERT_TRUE(wal.Append(WalSegmentStart(10), Bytes(text)).ok());
+    EXPECT_EQ(*wal.RemoveBefore(WalSegmentStart(10)), 3 * kWalSegmentSize);
+    EXPECT_TRUE(wal.Sync().ok());
+    EXPECT_EQ(ReadText(wal, WalSegmentStart(10), text.size()), text);
+}
+
 size_t OpenDescriptors() {
     return ListDirectory("/proc/self/fd")->size();
 }

@@ -11,6 +11,7 @@
 #include "pageserver/layers/wal_storage.h"
 #include "pageserver/testing/fake_redo_applier.h"
 #include "pageserver/testing/wal_builder.h"
+#include "pageserver/reconstruct/reconstructing_imager.h"
 
 namespace zenith {
 namespace {
@@ -194,6 +195,45 @@ TEST_F(PageReconstructorTest, APageWithoutHistoryDoesNotExist) {
     ASSERT_TRUE(page.ok());
     EXPECT_FALSE(page->has_value());
     EXPECT_TRUE(applier_.calls().empty());
+}
+
+// Images for a layer: one pass over the records of a page, whatever the number of images, and
+// nothing of it stays in the cache.
+TEST_F(PageReconstructorTest, ImagesOfOnePageCostOnePass) {
+    auto timeline = NewTimeline();
+    const PageKey other = PageKey::Relation(kTable, 4);
+    std::vector<RecordRef> refs;
+    for (int i = 0; i < 12; ++i) {
+        refs.push_back(timeline->Add(page_, Change(page_, "change " + std::to_string(i)), 0));
+    }
+    const RecordRef other_ref = timeline->Add(other, Change(other, "other"), 0);
+    PageReconstructor reconstructor(applier_, kCache);
+    ReconstructingImager imager(reconstructor);
+    const std::vector<PageImager::Wanted> wanted = {{page_, refs[3].end},
+                                                    {page_, refs[7].end},
+                                                    {page_, refs[11].end},
+                                                    {other, other_ref.end},
+                                                    {PageKey::Relation(kTable, 9), kMaxLsn}};
+    for (int pass = 0; pass < 2; ++pass) {
+        applier_.Forget();
+        auto images = imager.Images(*timeline, wanted);
+        ASSERT_EQ(images.size(), wanted.size());
+        for (size_t i = 0; i < 3; ++i) {
+            std::vector<RecordRef> applied(refs.begin(),
+                                           refs.begin() + static_cast<ptrdiff_t>(4 * i + 4));
+            ASSERT_TRUE(images[i].ok() && images[i]->has_value());
+            EXPECT_EQ(**images[i], Expected(*timeline, applied));
+        }
+        EXPECT_EQ(**images[3], Expected(*timeline, {other_ref}));
+        EXPECT_TRUE(images[4].ok() && !images[4]->has_value());
+        EXPECT_EQ(applier_.calls(), (std::vector<std::vector<size_t>>{{4, 1}, {4}, {4}}));
+    }
+    // One that fails is not a base for the next one, and does not fail the others.
+    applier_.FailPage(page_, Status::Unavailable("no redo process"));
+    auto images = imager.Images(*timeline, wanted);
+    EXPECT_EQ(images[0].status().code(), StatusCode::kUnavailable);
+    EXPECT_EQ(images[1].status().code(), StatusCode::kUnavailable);
+    EXPECT_TRUE(images[3].ok());
 }
 
 TEST_F(PageReconstructorTest, ABaseAloneIsReturnedAsItIs) {
