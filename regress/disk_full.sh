@@ -51,7 +51,7 @@ fallocate -l "$(df --output=avail -B1 "$mounted" | tail -1)" "$mounted/filler"
 # More than what is left of the segment that is there already.
 tell "INSERT INTO rows_told SELECT i FROM generate_series(1, 300000) i; SELECT 'inserted';"
 for ((i = 0; ; i++)); do
-    if "$ZENITH" status --json | tr -d '\n' | grep -q '"problems": \[{[^]]*No space left on device'; then
+    if "$ZENITH" status --json | tr -d '\n' | grep -q '"problems": \[ *{[^]]*No space left on device'; then
         break
     fi
     [ "$i" -lt 300 ] || fail "zenith status does not report the full disk: $("$ZENITH" status --json)"
@@ -72,7 +72,7 @@ answer 60 || fail "the commit did not finish after there was room"
 tell "SELECT pg_backend_pid() = $backend, count(*), sum(n) FROM rows_told;"
 answer 60 || fail "the session is gone"
 [ "$reply" = "t|300000|45000150000" ] || fail "after healing: $reply"
-"$ZENITH" status --json | tr -d '\n' | grep -q '"problems": \[{[^]]*"healed_at": "20' \
+"$ZENITH" status --json | tr -d '\n' | grep -q '"problems": \[ *{[^]]*"healed_at": "20' \
     || fail "zenith status does not say that it healed: $("$ZENITH" status --json)"
 # Nothing is lost: a new compute has it as well.
 tell '\q'

@@ -144,7 +144,7 @@ TEST_F(ServiceTest, BranchesComeAndGo) {
 
     manager_.set_receiving(*TimelineId::Parse(dev_id));
     rows = connection.Query("branch_list", kTestTimeoutMs);
-    EXPECT_EQ(Lines(*rows)[0].back(), 't');
+    EXPECT_EQ(Lines(*rows)[1].back(), 't');
     rows = connection.Query("branch_delete dev", kTestTimeoutMs);
     EXPECT_EQ(rows.status().code(), StatusCode::kRefused);
     EXPECT_NE(rows.status().hint().find("zenith pg stop"), std::string::npos);
