@@ -143,6 +143,7 @@ TEST_F(RepositoryTest, EditedFilesMayGoWithoutChecksum) {
 TEST_F(RepositoryTest, ConfigRoundTrip) {
     RepoConfig config;
     config.system_identifier = UINT64_MAX - 1;  // does not fit a double
+    config.data_checksums = true;
     config.listen_address = "0.0.0.0";
     config.listen_port = 6400;
     config.pg_bindir = "/opt/with \"quotes\" and \\/bin";
@@ -150,6 +151,7 @@ TEST_F(RepositoryTest, ConfigRoundTrip) {
     Result<RepoConfig> read = repository_->ReadConfig();
     ASSERT_TRUE(read.ok()) << read.status().message();
     EXPECT_EQ(read->system_identifier, UINT64_MAX - 1);
+    EXPECT_TRUE(read->data_checksums);
     EXPECT_EQ(read->listen_address, "0.0.0.0");
     EXPECT_EQ(read->listen_port, 6400);
     EXPECT_EQ(read->pg_bindir, config.pg_bindir);
