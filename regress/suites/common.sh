@@ -208,7 +208,7 @@ check_amcheck() {
 unhealthy_messages() {
     local messages=('PANIC: ' 'terminated by signal' 'invalid page in block'
         'page verification failed' 'could not (read|write|extend|truncate|seek|fsync) (file|block|to end)'
-        'could not (open|stat) file "(base|global|pg_tblspc)/' 'unexpected data beyond EOF'
+        'could not (open|stat) file "(base/|global/|pg_tblspc/[0-9]+/PG_)' 'unexpected data beyond EOF'
         'unexpected zero page' 'page server')
     (IFS='|'; printf '%s' "${messages[*]}")
 }
