@@ -151,9 +151,9 @@ class TimelineManagerTest : public testing::Test {
     Lsn LayersEnd(const TimelineId& id) {
         const std::string directory = repository_.LayerDirectory(id);
         auto layers = OpenDeltaLayers(directory, id, repository_.ReadTimeline(id)->ancestor_lsn,
-                                      nullptr);
+                                      nullptr, Leftovers::kKeep);
         EXPECT_TRUE(layers.ok()) << layers.status().message();
-        return layers->empty() ? Lsn() : layers->back()->end();
+        return layers->files.empty() ? Lsn() : layers->files.back()->end();
     }
     // Many records in pieces, with a flush after about each of them.
     void DeliverInPieces(const TimelineId& id, const std::string& connstr, WalBuilder* builder,
