@@ -85,7 +85,7 @@ CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
 .PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres \
 	check-pages check-sqlsmith \
-	bench bench-layers fuzz clean
+	bench bench-storage bench-layers fuzz clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
@@ -161,6 +161,9 @@ check-pages: install $(BUILD)/test/check_pages ## compare every page with a plai
 
 bench: install ## compare a compute with a plain server on this machine, side by side
 	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/bench.sh
+
+bench-storage: install ## measure what history costs: bytes written, memory, restarts, branches
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/bench_storage.sh
 
 fuzz: ## fuzz every decoder of outside bytes (FUZZ_SECONDS=60 each; needs clang)
 	$(MAKE) -C pageserver/fuzz run

@@ -165,3 +165,22 @@ compute_field() {
     "$ZENITH" pg list --json | tr -d '\n' | sed 's/}/}\n/g' | grep "\"name\": *\"$1\"" \
         | sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",}]*\).*/\1/p"
 }
+
+# Page servers that zenith starts from now on get the options in $1: beside a copy of zenith stands a
+# program that adds them. Call it after find_zenith.
+with_page_server_options() {
+    local real
+    real=$(dirname "$ZENITH")/pageserver
+    mkdir -p "$WORK/bin"
+    cp "$ZENITH" "$WORK/bin/zenith"
+    printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$real" "$1" > "$WORK/bin/pageserver"
+    chmod 755 "$WORK/bin" "$WORK/bin/zenith" "$WORK/bin/pageserver"
+    ZENITH=$WORK/bin/zenith
+    PATH="$WORK/bin:$PATH"
+}
+
+# `zenith fsck --deep` must find nothing wrong.
+check_repository() {
+    "$ZENITH" fsck --deep > "$WORK/log/fsck.log" 2>&1 \
+        || { cat "$WORK/log/fsck.log" >&2; fail "zenith fsck --deep"; }
+}
