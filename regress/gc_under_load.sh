@@ -55,7 +55,11 @@ collector=$!
 
 parent=main
 for branch in "${branches[@]:1}"; do
-    # A point of its parent that stays, though the parent goes on.
+    # A point of its parent that stays, though the parent goes on; there must be something by then.
+    while [ "$(sql "$parent" -c 'SELECT count(*) > 50 FROM pgbench_history')" = f ]; do
+        kill -0 "${load[$parent]}" 2>/dev/null || fail "pgbench ended: $(cat "$WORK/log/pgbench-$parent.log")"
+        sleep 0.1
+    done
     node branch "$branch" "$parent"
     node tag "tag-$branch" "$branch"
     node start "$branch"
@@ -135,9 +139,9 @@ sleep 1.5
 zenith gc
 freed_in_all=0
 for branch in b2 b4 b1 b3; do
+    node destroy "$branch"
     node drop_branch "$branch"
-    zenith tag -d "tag-$branch"
-    zenith pg destroy "$branch"
+    node drop_tag "tag-$branch"
     promised=$("$ZENITH" gc --dry-run --json | removed_bytes)
     before=$(disk_bytes)
     freed=$("$ZENITH" gc --json | removed_bytes)
