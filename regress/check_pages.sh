@@ -6,8 +6,9 @@
 #
 #   POINTS=N        random LSNs for each workload (default: 50, fewer where a workload says so)
 #   ZENITH_SEED=N   the LSNs of an earlier run
+#   SUITE_POINTS=N  as POINTS, for the longest workloads
 #   FACTOR=N        N times the work (default 1)
-#   SUITE_POINTS=N  as POINTS, for the workloads that have fewer
+#   CHECK_PAGES=F   the comparing program (default: build/test/check_pages)
 #
 # How the standby stops and what is compared: regress/README.md.
 set -euo pipefail
@@ -33,7 +34,7 @@ began=$(milliseconds)
 
 # Copies, because the user of the servers may not reach the source tree.
 mkdir "$WORK/bin" "$WORK/pg_bin"
-cp "${CHECK_PAGES:-$SOURCE_DIR/build/test/check_pages}" "$WORK/bin/" \
+cp "${CHECK_PAGES:-$SOURCE_DIR/build/test/check_pages}" "$WORK/bin/check_pages" \
     || fail "build the comparing program with: make build/test/check_pages"
 gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared \
     -I"$("$PG_CONFIG" --includedir-server)" \

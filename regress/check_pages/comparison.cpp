@@ -246,12 +246,14 @@ Status Comparison::ComparePage(const RelForkKey& rel, const PageResponse& respon
         totals_.equal++;
         return Status::Ok();
     }
-    if (rel.fork == Fork::kFsm) {
+    // The standby's redo of heap records changes free space maps as it goes, and leaves the LSN,
+    // which is that of the last record that logged the page.
+    if (rel.fork == Fork::kFsm && PageLsn(standby) == PageLsn(server)) {
         totals_.fsm_hints++;
         return Status::Ok();
     }
     // Under heap_mask nothing would be left of a visibility map page: it is all "unused space".
-    if (rel.fork != Fork::kVm && !PageIsAllZero(standby) && !PageIsAllZero(server)) {
+    if (rel.fork != Fork::kVm && rel.fork != Fork::kFsm && !PageIsAllZero(standby) && !PageIsAllZero(server)) {
         const PageKind kind = KindOf(standby);
         if (kind.rmid == KindOf(server).rmid) {
             ZENITH_ASSIGN_OR_RETURN(bool masked, standby_.Mask(kind.rmid, block, &standby, &server));
@@ -266,8 +268,10 @@ Status Comparison::ComparePage(const RelForkKey& rel, const PageResponse& respon
             }
         }
     }
-    Differs(what, rel.fork == Fork::kVm ? "different visibility map"
-                                        : std::string("different ") + KindOf(standby).name + " page");
+    Differs(what, rel.fork == Fork::kVm    ? "different visibility map"
+                  : rel.fork == Fork::kFsm ? "different versions of a free space map"
+                                           : std::string("different ") + KindOf(standby).name +
+                                                 " page");
     if (totals_.differences <= setup_.details) {
         ShowPage(rel, block, whole_standby, whole_server);
         std::printf("  under masks: %s\n", DifferingRanges(Text(standby), Text(server)).c_str());
