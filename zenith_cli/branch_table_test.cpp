@@ -28,7 +28,7 @@ TEST(BranchTable, ChildrenStandBelowTheirParent) {
               "  mango    main@0/20       0/35  once     no       t2\n"
               "    apple  mango@0/30      0/40  once     no       t3\n"
               "  zebra    main@0/15FFB08  -     -        no       t4\n"
-              "orphan     gone@0/20       0/35  once     no       t5\n");
+              "orphan     (deleted)@0/20  0/35  once     no       t5\n");
     EXPECT_NE(table->ToJson().find(
                   "{\"name\": \"zebra\", \"parent\": \"main@0/15FFB08\", \"last_lsn\": null, "
                   "\"created_at\": null, \"running\": false, \"timeline\": \"t4\", \"ancestor\": "
