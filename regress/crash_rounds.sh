@@ -77,7 +77,7 @@ committed_so_far() { sql "$1" -c "SELECT count(*) FROM told WHERE round = $2"; }
 
 # Collects garbage all the time, as far as there is a page server.
 collect_garbage() {
-    while [ ! -e "$WORK/stop-gc" ]; do
+    while [ ! -e "$WORK/stop-gc" ] && kill -0 $$ 2>/dev/null; do
         "$ZENITH" gc >> "$WORK/log/gc.log" 2>&1 || true
         sleep 0.3
     done

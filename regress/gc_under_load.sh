@@ -44,7 +44,7 @@ start_load() {
 start_load main
 (
     # Ends with the first failure, which the script looks for.
-    while [ ! -e "$WORK/stop-gc" ]; do
+    while [ ! -e "$WORK/stop-gc" ] && kill -0 $$ 2>/dev/null; do
         began=$(milliseconds)
         "$ZENITH" gc >> "$WORK/log/gc.log" 2>&1 || { touch "$WORK/gc-failed"; break; }
         rest=$((1000 - ($(milliseconds) - began)))
