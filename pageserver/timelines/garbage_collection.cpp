@@ -114,20 +114,30 @@ Result<Timeline::Retention> TimelineManagerImpl::Plan(const RetentionFacts& fact
 }
 
 Status TimelineManagerImpl::FlushNow(const Loaded& loaded) {
-    std::shared_ptr<WalReceiver> receiver;
-    {
-        std::lock_guard operation(loaded.runtime->operation_mutex);
-        std::lock_guard lock(loaded.runtime->state_mutex);
-        receiver = loaded.runtime->receiver;
-        if (receiver == nullptr) {
-            if (!loaded.files->follower->error().ok()) {
-                return Status::Ok();
+    TimelineRuntime& runtime = *loaded.runtime;
+    for (;;) {
+        ZENITH_RETURN_IF_ERROR(ShuttingDown());
+        std::shared_ptr<WalReceiver> receiver;
+        {
+            std::lock_guard operation(runtime.operation_mutex);
+            std::lock_guard lock(runtime.state_mutex);
+            receiver = runtime.receiver;
+            if (receiver == nullptr) {
+                if (!loaded.files->follower->error().ok()) {
+                    return Status::Ok();
+                }
+                loaded.files->follower->Flush();
+                return loaded.files->timeline->WaitForFlush();
             }
-            loaded.files->follower->Flush();
-            return loaded.files->timeline->WaitForFlush();
         }
+        Status flushed = receiver->Flush();
+        std::lock_guard lock(runtime.state_mutex);
+        if (flushed.ok() || runtime.receiver == receiver) {
+            return flushed;
+        }
+        // It was stopped under us: the compute is being started or deleted. Who comes next may not
+        // have flushed.
     }
-    return receiver->Flush();
 }
 
 Result<GarbageReport> TimelineManagerImpl::CollectGarbage(const TimelineId& id, bool dry_run) {
