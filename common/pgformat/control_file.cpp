@@ -324,12 +324,48 @@ CheckpointWal SynthesizeCheckpointWal(Lsn at, Lsn prev, uint64_t system_identifi
     return wal;
 }
 
-std::string EncodePhysicalSlotState(const std::string& name, Lsn restart_lsn) {
-    constexpr size_t kNameSize = 64;      // NameData
-    constexpr uint32_t kSlotMagic = 0x1051CA1;
-    constexpr uint32_t kSlotVersion = 2;
-    constexpr uint32_t kSlotDataSize = 184;  // sizeof(ReplicationSlotPersistentData)
+namespace {
 
+// ReplicationSlotOnDisk: magic, checksum of the rest, version, length, and the data.
+constexpr size_t kNameSize = 64;  // NameData
+constexpr uint32_t kSlotMagic = 0x1051CA1;
+constexpr uint32_t kSlotVersion = 2;
+constexpr uint32_t kSlotDataSize = 184;  // sizeof(ReplicationSlotPersistentData)
+constexpr size_t kSlotChecksumOffset = 4;
+constexpr size_t kSlotCoveredOffset = 8;
+constexpr size_t kSlotDataOffset = 16;
+constexpr size_t kSlotRestartOffset = kSlotDataOffset + kNameSize + 16;
+constexpr size_t kSlotInvalidatedOffset = kSlotRestartOffset + 8;
+
+}  // namespace
+
+Result<Lsn> SlotRestartLsn(std::string_view state) {
+    const auto bytes = std::as_bytes(std::span(state.data(), state.size()));
+    ByteReader reader(bytes);
+    const uint32_t magic = reader.U32Le();
+    const uint32_t checksum = reader.U32Le();
+    const uint32_t version = reader.U32Le();
+    const uint32_t length = reader.U32Le();
+    if (!reader.ok() || magic != kSlotMagic || version != kSlotVersion ||
+        length != kSlotDataSize || reader.remaining() != length ||
+        Crc32c(bytes.subspan(kSlotCoveredOffset)) != checksum) {
+        return Status::Corruption("state file of a replication slot is damaged");
+    }
+    ByteReader data(bytes.subspan(kSlotRestartOffset));
+    return Lsn(data.U64Le());
+}
+
+std::string InvalidatedSlotState(std::string state) {
+    state.replace(kSlotInvalidatedOffset, 8, state.substr(kSlotRestartOffset, 8));
+    state.replace(kSlotRestartOffset, 8, std::string(8, '\0'));
+    ByteWriter checksum;
+    checksum.U32Le(Crc32c(
+        std::as_bytes(std::span(state.data(), state.size())).subspan(kSlotCoveredOffset)));
+    state.replace(kSlotChecksumOffset, 4, checksum.Take());
+    return state;
+}
+
+std::string EncodePhysicalSlotState(const std::string& name, Lsn restart_lsn) {
     ByteWriter covered;  // what the checksum covers
     covered.U32Le(kSlotVersion);
     covered.U32Le(kSlotDataSize);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/lsn.h"
@@ -79,5 +80,11 @@ CheckpointWal SynthesizeCheckpointWal(Lsn at, Lsn prev, uint64_t system_identifi
 
 // pg_replslot/<name>/state of a physical slot that keeps WAL from `restart_lsn` on.
 std::string EncodePhysicalSlotState(const std::string& name, Lsn restart_lsn);
+// From where on a slot needs WAL, given the bytes of its state file; 0/0: it does not.
+// kCorruption when they are no such file.
+Result<Lsn> SlotRestartLsn(std::string_view state);
+// The state file of the same slot after its WAL was lost: PostgreSQL refuses to read from it.
+// Requires: SlotRestartLsn(state) is OK.
+std::string InvalidatedSlotState(std::string state);
 
 }  // namespace zenith

@@ -314,5 +314,30 @@ TEST(SlotState, Layout) {
     EXPECT_EQ(restart_lsn, 0x1234567890ull);
 }
 
+TEST(SlotState, RestartLsnAndInvalidation) {
+    const std::string state = EncodePhysicalSlotState("zenith", Lsn(0x1234567890ull));
+    ASSERT_TRUE(SlotRestartLsn(state).ok());
+    EXPECT_EQ(*SlotRestartLsn(state), Lsn(0x1234567890ull));
+    const std::string lost = InvalidatedSlotState(state);
+    ASSERT_TRUE(SlotRestartLsn(lost).ok());
+    EXPECT_EQ(*SlotRestartLsn(lost), Lsn(0));
+    EXPECT_EQ(lost.substr(16, 80), state.substr(16, 80));
+    EXPECT_EQ(lost.substr(104, 8), state.substr(96, 8)) << "invalidated_at";
+    EXPECT_EQ(lost.substr(112), state.substr(112));
+}
+
+TEST(SlotState, DamagedStates) {
+    const std::string state = EncodePhysicalSlotState("zenith", Lsn(0x1234567890ull));
+    for (size_t size = 0; size < state.size(); size++) {
+        EXPECT_EQ(SlotRestartLsn(state.substr(0, size)).status().code(), StatusCode::kCorruption);
+    }
+    for (size_t i = 0; i < state.size(); i++) {
+        std::string damaged = state;
+        damaged[i] ^= 0x10;
+        EXPECT_FALSE(SlotRestartLsn(damaged).ok()) << i;
+    }
+    EXPECT_FALSE(SlotRestartLsn(state + "x").ok());
+}
+
 }  // namespace
 }  // namespace zenith

@@ -18,6 +18,7 @@
 #include "zenith_guc.h"
 #include "zenith_keep.h"
 #include "zenith_redo.h"
+#include "zenith_refuse.h"
 #include "zenith_smgr.h"
 #include "zenith_smgr_install.h"
 #include "zenith_stat.h"
@@ -51,4 +52,5 @@ _PG_init(void)
 	zenith_utility_init();
 	zenith_callmemaybe_register();
 	zenith_keep_register();
+	zenith_refuse_init();
 }

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -87,6 +88,9 @@ read_file(const char *path, Size *size)
 	return content;
 }
 
+/* End of the last message. */
+static XLogRecPtr last_message = InvalidXLogRecPtr;
+
 static void
 log_file(const char *prefix, const char *path, const char *content, Size size)
 {
@@ -106,7 +110,7 @@ log_file(const char *prefix, const char *path, const char *content, Size size)
 		XLogRegisterData(unconstify(char *, content), size);
 	/* Else an idle server would find something to checkpoint and to snapshot after it. */
 	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
-	(void) XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
+	last_message = XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
 }
 
 void
@@ -228,6 +232,7 @@ send_list(void)
 void
 zenith_keep_slots(void)
 {
+	XLogRecPtr	before = last_message;
 	bool		list_changed = false;
 	List	   *names = logical_slots();
 	ListCell   *cell;
@@ -281,4 +286,7 @@ zenith_keep_slots(void)
 	}
 	if (list_changed)
 		send_list();
+	/* No commit may come that would send it on. */
+	if (last_message > before)
+		XLogFlush(last_message);
 }

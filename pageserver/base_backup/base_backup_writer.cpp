@@ -18,6 +18,7 @@
 #include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
 #include "pageserver/base_backup/compute_config.h"
+#include "pageserver/base_backup/slot_files.h"
 #include "pageserver/base_backup/tar_stream.h"
 #include "pageserver/layers/blob_keys.h"
 #include "pageserver/layers/wal_storage.h"
@@ -125,6 +126,7 @@ class Writer {
     std::set<DatabaseKey> databases_;  // those with a relation map: directories of a database
     std::map<std::string, std::string> two_phase_;
     std::map<std::string, std::string> origins_;
+    SlotFiles slots_;  // none in a backup of a past LSN
 };
 
 Result<std::string> Writer::Blob(const std::string& key) {
@@ -189,6 +191,9 @@ Status Writer::WriteDirectories() {
     }
     ZENITH_ASSIGN_OR_RETURN(two_phase_, timeline_->ListBlobs(kTwoPhaseBlobPrefix, at_));
     ZENITH_ASSIGN_OR_RETURN(origins_, timeline_->ListBlobs(kReplicationOriginBlobPrefix, at_));
+    if (term_ != 0) {
+        ZENITH_ASSIGN_OR_RETURN(slots_, ReadSlotFiles(*timeline_, at_));
+    }
     return Status::Ok();
 }
 
@@ -210,6 +215,7 @@ Status Writer::WriteConfiguration() {
             std::max(state_.max_prepared_xacts, static_cast<int>(two_phase_.size()));
     }
     config.replication_origins = static_cast<int>(origins_.size());
+    config.logical_slots = slots_.slots;
     return tar_.File("zenith.conf", ZenithConf(config));
 }
 
@@ -369,7 +375,15 @@ Status Writer::WriteStopFiles() {
 Status Writer::WriteSlot() {
     const std::string directory = std::string("pg_replslot/") + kReplicationSlotName;
     ZENITH_RETURN_IF_ERROR(tar_.Directory(directory));
-    return tar_.File(directory + "/state", EncodePhysicalSlotState(kReplicationSlotName, at_));
+    ZENITH_RETURN_IF_ERROR(
+        tar_.File(directory + "/state", EncodePhysicalSlotState(kReplicationSlotName, at_)));
+    for (const auto& [path, content] : slots_.files) {
+        if (path.starts_with("pg_replslot/")) {
+            ZENITH_RETURN_IF_ERROR(tar_.Directory(path.substr(0, path.rfind('/'))));
+        }
+        ZENITH_RETURN_IF_ERROR(tar_.File(path, content));
+    }
+    return Status::Ok();
 }
 
 Status Writer::WriteControlFileAndWal() {
@@ -425,7 +439,19 @@ Status Writer::WriteControlFileAndWal() {
     }
     ZENITH_RETURN_IF_ERROR(tar_.File("global/pg_control", EncodeControlFile(control)));
 
-    // Of each segment only its first page and the pages of the record have contents.
+    // Slots read the real WAL, all of it from where the first one is.
+    uint64_t first_full = wal.first_segment + wal.segments.size();
+    if (slots_.wal_from) {
+        first_full = WalSegmentNumber(*slots_.wal_from);
+        for (uint64_t number = first_full; number < wal.first_segment; number++) {
+            ZENITH_ASSIGN_OR_RETURN(
+                std::string segment,
+                WalSegmentForSlots(*timeline_, number, at_, wal.segments[0]));
+            ZENITH_RETURN_IF_ERROR(tar_.File("pg_wal/" + WalSegmentName(number), segment));
+        }
+    }
+
+    // Of each segment else only its first page and the pages of the record have contents.
     for (size_t i = 0; i < wal.segments.size(); i++) {
         uint64_t number = wal.first_segment + i;
         std::set<uint64_t> offsets = {0};
@@ -435,7 +461,18 @@ Status Writer::WriteControlFileAndWal() {
                 offsets.insert(page.value % kWalSegmentSize);
             }
         }
+        std::string segment;  // owns what the regions show
         std::vector<TarStream::Region> regions;
+        if (number >= first_full && number == wal.first_segment && WalSegmentStart(number) < at_) {
+            ZENITH_ASSIGN_OR_RETURN(
+                segment, WalSegmentForSlots(*timeline_, number, at_, wal.segments[0]));
+            // Up to the page that the checkpoint's record begins on.
+            const uint64_t end = at_.value % kWalSegmentSize / kWalPageSize * kWalPageSize;
+            if (end > 0) {
+                regions.push_back({0, std::string_view(segment).substr(0, end)});
+            }
+            std::erase_if(offsets, [&](uint64_t offset) { return offset < end; });
+        }
         for (uint64_t offset : offsets) {
             regions.push_back(
                 {offset, std::string_view(wal.segments[i]).substr(offset, kWalPageSize)});

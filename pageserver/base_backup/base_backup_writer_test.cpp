@@ -10,6 +10,8 @@
 #include "common/base/byte_writer.h"
 #include "common/base/crc32c.h"
 #include "common/pgformat/page_checksum.h"
+#include "common/pgformat/control_file.h"
+#include "common/pgformat/segment_name.h"
 #include "pageserver/layers/wal_storage.h"
 #include "pageserver/testing/fake_redo_applier.h"
 #include "pageserver/testing/wal_builder.h"
@@ -366,6 +368,67 @@ TEST_F(BaseBackupTest, BranchAndBrokenSink) {
     EXPECT_NE(Content("zenith.conf").find("zenith.term = '2'"), std::string::npos);
     EXPECT_NE(Content("zenith.conf").find(branch->id.ToString()), std::string::npos);
     EXPECT_EQ(Size("base/1/1259"), 3 * 8192);
+}
+
+// xl_logical_message of no database, as contrib/zenith/zenith_keep_files.c writes it.
+void SendFile(WalBuilder* builder, const std::string& prefix, const std::string& path,
+              const std::string& content) {
+    ByteWriter data;
+    data.U64Le(0);
+    data.U64Le(prefix.size() + 1);
+    data.U64Le(path.size() + 1 + content.size());
+    data.Text(prefix);
+    data.U8(0);
+    data.Text(path);
+    data.U8(0);
+    data.Text(content);
+    builder->Append({.rmgr = Rmgr::kLogicalMsg, .blocks = {}, .main_data = data.Take()});
+}
+
+TEST_F(BaseBackupTest, StatisticsOfACleanStop) {
+    WalBuilder builder = Builder();
+    SendFile(&builder, "zenith stop file", "pg_stat/pgstat.stat", "statistics");
+    const Lsn stopped = builder.position();
+    CreateFork(&builder, {{1663, 5, 20001}, Fork::kMain});
+    OpenWith(builder);
+    Backup(stopped, root_);
+    EXPECT_EQ(Content("pg_stat/pgstat.stat"), "statistics");
+    Backup(std::nullopt, root_);
+    EXPECT_EQ(Size("pg_stat/pgstat.stat"), -1) << "something has changed since";
+}
+
+TEST_F(BaseBackupTest, LogicalSlots) {
+    WalBuilder builder = Builder();
+    const std::string there = EncodePhysicalSlotState("there", cluster_.end());
+    const std::string lost = EncodePhysicalSlotState("lost", Lsn(0x100));
+    SendFile(&builder, "zenith slot file", "pg_logical/snapshots/0-15FFB08.snap", "snapshot");
+    SendFile(&builder, "zenith slot file", "pg_replslot/there/state", there);
+    SendFile(&builder, "zenith slot file", "pg_replslot/lost/state", lost);
+    // Over the end of a segment.
+    while (WalSegmentNumber(builder.position()) == WalSegmentNumber(cluster_.end())) {
+        SendFile(&builder, "other", "x", std::string(1 << 20, 'x'));
+    }
+    OpenWith(builder);
+    Backup(std::nullopt, root_);
+    EXPECT_EQ(Content("pg_logical/snapshots/0-15FFB08.snap"), "snapshot");
+    EXPECT_EQ(Content("pg_replslot/there/state"), there);
+    EXPECT_EQ(Content("pg_replslot/lost/state"), InvalidatedSlotState(lost));
+    EXPECT_NE(Content("zenith.conf").find("wal_level = 'logical'"), std::string::npos);
+    // All that the slot has to read.
+    const Lsn at = builder.position();
+    std::string wal;
+    for (uint64_t n = WalSegmentNumber(cluster_.end()); n <= WalSegmentNumber(at); n++) {
+        wal += Content("pg_wal/" + WalSegmentName(n));
+    }
+    const Lsn begin = WalSegmentStart(WalSegmentNumber(cluster_.end()));
+    const std::string_view built(reinterpret_cast<const char*>(builder.bytes().data()),
+                                 builder.bytes().size());
+    ASSERT_GE(wal.size(), at - begin);
+    EXPECT_TRUE(std::string_view(wal).substr(builder.start() - begin, built.size()) == built);
+    EXPECT_NE(wal[0], '\0') << "the header of the first segment";
+
+    Backup(at, root_);
+    EXPECT_EQ(Size("pg_replslot/there/state"), -1) << "a past state has no slots";
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ std::string ZenithConf(const ComputeConfig& config) {
     set("zenith.term", std::to_string(config.term), nullptr);
     set("zenith.start_lsn", config.start_lsn.ToString(), nullptr);
     conf += "\n";
-    set("wal_level", "replica", nullptr);
+    set("wal_level", config.logical_slots > 0 ? "logical" : "replica",
+        config.logical_slots > 0 ? "there are logical replication slots" : nullptr);
     set("synchronous_standby_names", writes ? kReceiverApplicationName : "",
         writes ? "a commit returns when its WAL is on the page server's disk" : nullptr);
     set("fsync", "off", "nothing in this directory outlives a crash");
@@ -38,7 +39,9 @@ std::string ZenithConf(const ComputeConfig& config) {
     set("jit", "off", "inlined code would bypass the storage manager");
     set("max_wal_senders", "10", nullptr);
     set("max_replication_slots",
-        std::to_string(std::max(kReplicationSlots, 2 * config.replication_origins)), nullptr);
+        std::to_string(std::max({kReplicationSlots, 2 * config.replication_origins,
+                                 2 * config.logical_slots})),
+        nullptr);
     // WAL that the page server has not received is kept, however much it is (a bulk load faster
     // than the ingest, a long outage of the page server). Beyond a limit the slot would be
     // invalidated, and as nobody could fetch the WAL any more, every commit would wait for ever. A

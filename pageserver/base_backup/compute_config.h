@@ -19,6 +19,7 @@ struct ComputeConfig {
     // Limits the cluster's state needs to be loaded at all; 0: PostgreSQL's default does.
     int min_prepared_transactions = 0;
     int replication_origins = 0;
+    int logical_slots = 0;  // they also need wal_level = logical
 };
 
 std::string ZenithConf(const ComputeConfig& config);

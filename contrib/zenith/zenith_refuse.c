@@ -1,0 +1,237 @@
+/*-------------------------------------------------------------------------
+ *
+ * zenith_refuse.c
+ *	  what cannot work on a compute ends in an error with a hint
+ *
+ * - Copies of the data directory (pg_basebackup, pg_backup_start and a file copy): they would have
+ *	 holes for data. Physical replication connections are refused, except the page server's and
+ *	 those of pg_receivewal, which only takes WAL. The application's name tells who it is: this is
+ *	 there to keep people from mistakes, not from attacks.
+ * - Reading the file of a relation by its path (pg_read_file, pg_read_binary_file): holes would read
+ *	 as zeroes. The functions are replaced in fmgr's table of built-in functions, since neither a
+ *	 hook nor an entry of pg_proc is asked before a built-in function is called.
+ * - WAL records of another library's resource manager: the page server replays with this library
+ *	 alone.
+ *
+ * What is refused elsewhere: wal_level "minimal" (zenith_guc.c), tablespaces at a location
+ * (zenith_utility.c), a data directory that was used before (zenith_datadir.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+/* Not to need the headers of GSSAPI; libpq-be.h keeps its layout without them. */
+#undef ENABLE_GSS
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "access/rmgr.h"
+#include "access/xlog_internal.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_proc.h"
+#include "fmgr.h"
+#include "libpq/auth.h"
+#include "miscadmin.h"
+#include "replication/walsender.h"
+#include "storage/ipc.h"
+#include "storage/reinit.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrtab.h"
+
+#include "zenith_refuse.h"
+
+/* kReceiverApplicationName of the page server. */
+#define PAGE_SERVER_NAME "zenith_pageserver"
+#define WAL_ARCHIVER_NAME "pg_receivewal"
+
+static ClientAuthentication_hook_type next_client_authentication = NULL;
+static object_access_hook_type next_object_access = NULL;
+static shmem_startup_hook_type next_shmem_startup = NULL;
+
+/* ---------------------------------------------------------------- copies of the data directory */
+
+static void
+refuse_copy(int level)
+{
+	ereport(level,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the data directory of a zenith compute cannot be copied"),
+			 errdetail("Its relation files have holes where pages have not been used yet."),
+			 errhint("Use \"zenith branch\" for a copy that costs nothing, or pg_dump.")));
+}
+
+static void
+client_authentication(Port *port, int status)
+{
+	if (next_client_authentication)
+		next_client_authentication(port, status);
+
+	/* With a database it is logical replication. */
+	if (status == STATUS_OK && am_walsender && !am_db_walsender)
+	{
+		const char *name = port->application_name != NULL ? port->application_name : "";
+
+		if (strcmp(name, PAGE_SERVER_NAME) != 0 && strcmp(name, WAL_ARCHIVER_NAME) != 0)
+			refuse_copy(FATAL);
+	}
+}
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (next_object_access)
+		next_object_access(access, class_id, object_id, sub_id, arg);
+
+	if (access == OAT_FUNCTION_EXECUTE && object_id == F_PG_BACKUP_START)
+		refuse_copy(ERROR);
+}
+
+/* ---------------------------------------------------------------- relation files by their path */
+
+typedef struct ReplacedFunction
+{
+	Oid			oid;
+	PGFunction	original;
+} ReplacedFunction;
+
+static ReplacedFunction replaced[] = {
+	{F_PG_READ_FILE_TEXT, NULL},
+	{F_PG_READ_FILE_TEXT_INT8_INT8, NULL},
+	{F_PG_READ_FILE_TEXT_INT8_INT8_BOOL, NULL},
+	{F_PG_READ_FILE_OLD, NULL},
+	{F_PG_READ_BINARY_FILE_TEXT, NULL},
+	{F_PG_READ_BINARY_FILE_TEXT_INT8_INT8, NULL},
+	{F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL, NULL},
+};
+
+/* Whether a path names a permanent relation's file in this data directory. */
+static bool
+is_relation_file(const char *name)
+{
+	char		path[PATH_MAX];
+	char		directory[PATH_MAX];
+	const char *relative;
+	const char *file;
+	size_t		length;
+	int			digits;
+	ForkNumber	fork;
+
+	/* The working directory is the data directory. What is not there is not read either. */
+	if (realpath(name, path) == NULL || realpath(DataDir, directory) == NULL)
+		return false;
+	length = strlen(directory);
+	if (strncmp(path, directory, length) != 0 || path[length] != '/')
+		return false;
+	relative = path + length + 1;
+	if (strncmp(relative, "base/", 5) != 0 && strncmp(relative, "global/", 7) != 0 &&
+		strncmp(relative, "pg_tblspc/", 10) != 0)
+		return false;
+	file = strrchr(relative, '/') + 1;
+	return parse_filename_for_nontemp_relation(file, &digits, &fork);
+}
+
+static Datum
+read_file_function(PG_FUNCTION_ARGS)
+{
+	int			i;
+
+	if (!PG_ARGISNULL(0))
+	{
+		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+		if (is_relation_file(name))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the file of a relation of a zenith compute cannot be read: \"%s\"", name),
+					 errdetail("It has holes where pages have not been used yet."),
+					 errhint("Use get_raw_page() of the extension pageinspect.")));
+		pfree(name);
+	}
+	for (i = 0; i < (int) lengthof(replaced); i++)
+	{
+		if (replaced[i].oid == fcinfo->flinfo->fn_oid)
+			return replaced[i].original(fcinfo);
+	}
+	elog(ERROR, "function %u was not replaced", fcinfo->flinfo->fn_oid);
+	pg_unreachable();
+}
+
+static void
+protect_functions(bool writable)
+{
+	uintptr_t	page_size = (uintptr_t) sysconf(_SC_PAGESIZE);
+	uintptr_t	start = TYPEALIGN_DOWN(page_size, fmgr_builtins);
+	uintptr_t	end = TYPEALIGN(page_size, fmgr_builtins + fmgr_nbuiltins);
+
+	if (mprotect((void *) start, end - start,
+				 writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0)
+		ereport(FATAL,
+				(errmsg("could not change the protection of the table of built-in functions: %m"),
+				 errhint("Allow the server to change the protection of its own memory.")));
+}
+
+static void
+replace_functions(void)
+{
+	int			i;
+
+	protect_functions(true);
+	for (i = 0; i < (int) lengthof(replaced); i++)
+	{
+		uint16		index = fmgr_builtin_oid_index[replaced[i].oid];
+		FmgrBuiltin *function;
+
+		if (index == InvalidOidBuiltinMapping)
+			ereport(FATAL,
+					(errmsg("built-in function %u was not found", replaced[i].oid),
+					 errhint("This library was built for another version of PostgreSQL.")));
+		function = unconstify(FmgrBuiltin *, &fmgr_builtins[index]);
+		replaced[i].original = function->func;
+		function->func = read_file_function;
+	}
+	protect_functions(false);
+}
+
+/* ---------------------------------------------------------------- resource managers */
+
+/* When shared memory is made all libraries are loaded. */
+static void
+refuse_custom_resource_managers(void)
+{
+	int			id;
+
+	for (id = RM_MIN_CUSTOM_ID; id <= RM_MAX_CUSTOM_ID; id++)
+	{
+		if (RmgrTable[id].rm_name != NULL)
+			ereport(FATAL,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a zenith compute cannot use the custom WAL resource manager \"%s\"",
+							RmgrTable[id].rm_name),
+					 errdetail("The page server could not replay its records."),
+					 errhint("Remove the library that brings it from shared_preload_libraries.")));
+	}
+}
+
+static void
+shmem_startup(void)
+{
+	if (next_shmem_startup)
+		next_shmem_startup();
+	refuse_custom_resource_managers();
+}
+
+void
+zenith_refuse_init(void)
+{
+	next_client_authentication = ClientAuthentication_hook;
+	ClientAuthentication_hook = client_authentication;
+	next_object_access = object_access_hook;
+	object_access_hook = object_access;
+	next_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
+	replace_functions();
+}
