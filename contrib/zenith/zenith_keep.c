@@ -145,7 +145,7 @@ wait_for_others(void)
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 }
 
-/* Runs one of the steps; what goes wrong in it is logged and does not keep the others from theirs. */
+/* Runs one of the steps; what goes wrong in it is logged and does not keep others from theirs. */
 static void
 attempt(void (*step) (void))
 {

@@ -176,8 +176,8 @@ keep_map_page(RelFileNode node, BlockNumber block)
 /* ---------------------------------------------------------------- files */
 
 /*
- * Calls keep_map_page for the blocks of a segment that have bytes, or keep_sequence when it could be
- * a sequence: one block, with bytes.
+ * Calls keep_map_page for the blocks of a segment that have bytes, or keep_sequence when it could
+ * be a sequence: one block, with bytes.
  */
 static void
 keep_file(const char *path, RelFileNode node, ForkNumber fork, int segment)

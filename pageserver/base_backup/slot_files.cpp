@@ -26,7 +26,8 @@ bool IsUnwritten(std::string_view page) {
 bool HasWal(Timeline& timeline, Lsn lsn) {
     std::string page(kWalPageSize, '\0');
     const Status status = timeline.wal().Read(
-        lsn - lsn.value % kWalPageSize, std::as_writable_bytes(std::span(page.data(), page.size())));
+        lsn - lsn.value % kWalPageSize,
+        std::as_writable_bytes(std::span(page.data(), page.size())));
     return status.ok() && !IsUnwritten(page);
 }
 
@@ -45,8 +46,9 @@ Result<SlotFiles> ReadSlotFiles(Timeline& timeline, Lsn at) {
             }
             result.slots++;
             if (restart->valid() && !HasWal(timeline, *restart)) {
-                spdlog::warn("base backup: timeline {} has no WAL at {} any more: \"{}\" is invalid",
-                             timeline.id().ToString(), restart->ToString(), path);
+                spdlog::warn(
+                    "base backup: timeline {} has no WAL at {} any more: \"{}\" is invalid",
+                    timeline.id().ToString(), restart->ToString(), path);
                 content = InvalidatedSlotState(std::move(content));
             } else if (restart->valid()) {
                 result.wal_from = std::min(result.wal_from.value_or(*restart), *restart);

@@ -63,7 +63,8 @@ TEST_F(IngestTest, OnlyKnownFilesOfNoDatabase) {
     for (const char* path :
          {"pg_stat/pgstat.stat", "pg_replslot/../x/state", "pg_replslot//state",
           "pg_replslot/a/b/state", "pg_replslot/A/state", "pg_logical/snapshots/../0-1.snap",
-          "pg_logical/snapshots/.snap", "pg_logical/mappings/map-", "pg_logical/mappings/map-a/b"}) {
+          "pg_logical/snapshots/.snap", "pg_logical/mappings/map-",
+          "pg_logical/mappings/map-a/b"}) {
         EXPECT_EQ(Changes{}, Ingest(Message(kSlotFileMessage, File(path, "x")))) << path;
     }
     // What pg_logical_emit_message() writes names the database.
