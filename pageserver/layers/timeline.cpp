@@ -80,7 +80,11 @@ TimelineImpl::TimelineImpl(TimelineId id, Lsn start_lsn, std::shared_ptr<Timelin
     generation_ = generation;
     assert((parent_ == nullptr) == (parent_impl_ == nullptr));
     assert(parent_ == nullptr || snapshot_ == nullptr);
-    // What a crash may have kept retention from removing.
+    // What a crash may have kept retention from removing. Without a directory nothing on disk is
+    // ours: somebody else's readers may still use it.
+    if (layer_directory_.empty()) {
+        return;
+    }
     if (generation->ends_at) {
         // At once: whoever ingests is to find nothing behind it.
         ObsoleteFiles rest{{}, {}, Lsn(), generation->ends_at};
