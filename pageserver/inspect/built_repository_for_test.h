@@ -70,6 +70,46 @@ class BuiltRepository {
         stream.put(byte);
         ASSERT_TRUE(stream.flush().good()) << file;
     }
+    TimelineId MakeBranch(const std::string& name, const TimelineId& ancestor, Lsn at) {
+        TimelineFile file;
+        file.id = TimelineId::Random();
+        file.ancestor = ancestor;
+        file.ancestor_lsn = at;
+        file.created_at = 1790000000;
+        Check(repository.WriteTimeline(file));
+        Check(repository.WriteBranch(name, file.id));
+        return file.id;
+    }
+    // As a page server does it; with `ends`, as of a timeline without a name.
+    void Collect(LoadedTimeline* loaded, Lsn horizon, std::vector<Lsn> points, bool ends = false) {
+        Timeline::Retention retention;
+        retention.horizon = horizon;
+        retention.points = std::move(points);
+        retention.ends_at_horizon = ends;
+        retention.state_at = [&](Lsn at) -> Result<std::string> {
+            ZENITH_ASSIGN_OR_RETURN(ClusterState state,
+                                    ClusterStateAt(*loaded->timeline, at,
+                                                   SmallCluster::kSystemIdentifier));
+            return state.Serialize();
+        };
+        auto report = loaded->timeline->ApplyRetention(retention);
+        Check(report.status());
+        EXPECT_EQ(report->readable_from, horizon);
+    }
+    // With its WAL; `parent` is the loaded ancestor, or null.
+    std::unique_ptr<LoadedTimeline> Load(const TimelineId& id, const LoadedTimeline* parent) {
+        LayerOptions options;
+        options.imager = &imager_;
+        auto file = repository.ReadTimeline(id);
+        Check(file.status());
+        auto loaded = LoadTimeline(repository, *file, parent, options);
+        Check(loaded.status());
+        return *std::move(loaded);
+    }
+    static WalBuilder BuilderAt(const LoadedTimeline& loaded) {
+        return WalBuilder(loaded.follower->last_end(), SmallCluster::kSystemIdentifier,
+                          loaded.follower->last_start());
+    }
 
   private:
     SmallCluster cluster_;
@@ -140,20 +180,6 @@ class BuiltRepository {
             Check(loaded->timeline->WaitForFlush());
         }
     }
-    std::unique_ptr<LoadedTimeline> Load(const TimelineId& id, const LoadedTimeline* parent) {
-        LayerOptions options;
-        options.imager = &imager_;
-        auto file = repository.ReadTimeline(id);
-        Check(file.status());
-        auto loaded = LoadTimeline(repository, *file, parent, options);
-        Check(loaded.status());
-        return *std::move(loaded);
-    }
-    static WalBuilder BuilderAt(const LoadedTimeline& loaded) {
-        return WalBuilder(loaded.follower->last_end(), SmallCluster::kSystemIdentifier,
-                          loaded.follower->last_start());
-    }
-
     void BuildRoot() {
         root_ = Load(root, nullptr);
         WalBuilder wal = BuilderAt(*root_);
@@ -170,18 +196,7 @@ class BuiltRepository {
         wal.FillTo(Lsn(2 * kWalSegmentSize + 5 * kWalPageSize + 800));
         Take(root_.get(), wal, from, true);
         collected_to = from = wal.position();
-        Timeline::Retention retention;
-        retention.horizon = collected_to;
-        retention.points = {kept_point};
-        retention.state_at = [&](Lsn at) -> Result<std::string> {
-            ZENITH_ASSIGN_OR_RETURN(ClusterState state,
-                                    ClusterStateAt(*root_->timeline, at,
-                                                   SmallCluster::kSystemIdentifier));
-            return state.Serialize();
-        };
-        auto report = root_->timeline->ApplyRetention(retention);
-        Check(report.status());
-        EXPECT_EQ(report->readable_from, collected_to);
+        Collect(root_.get(), collected_to, {kept_point});
         for (BlockNumber block = 10; block < 30; block++) {
             PutPage(&wal, block, 'z');
         }
@@ -196,16 +211,6 @@ class BuiltRepository {
         root_end = wal.position();
         Check(repository.WriteTag("v1", TimelinePoint{root, tag_point}));
         Check(repository.WriteTag("old", TimelinePoint{root, kept_point}));
-    }
-    TimelineId MakeBranch(const std::string& name, const TimelineId& ancestor, Lsn at) {
-        TimelineFile file;
-        file.id = TimelineId::Random();
-        file.ancestor = ancestor;
-        file.ancestor_lsn = at;
-        file.created_at = 1790000000;
-        Check(repository.WriteTimeline(file));
-        Check(repository.WriteBranch(name, file.id));
-        return file.id;
     }
     void BuildBranches() {
         branch = MakeBranch("dev/x", root, branch_point);

@@ -1,8 +1,6 @@
 #include "pageserver/inspect/findings.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <iterator>
 #include <utility>
 
 namespace zenith {
@@ -80,15 +78,21 @@ void Findings::Warning(const std::string& file, const std::string& what,
     Add(std::move(finding));
 }
 
-size_t Findings::errors() const {
-    return static_cast<size_t>(std::count_if(all_.begin(), all_.end(), [](const Finding& finding) {
-        return finding.severity == Finding::Severity::kError;
-    }));
+void Findings::Add(Finding finding) {
+    size_t& count = finding.severity == Finding::Severity::kError ? errors_ : warnings_;
+    if (count++ < kMostListed) {
+        listed_.push_back(std::move(finding));
+    }
 }
 
 void Findings::Append(Findings&& other) {
-    all_.insert(all_.end(), std::make_move_iterator(other.all_.begin()),
-                std::make_move_iterator(other.all_.end()));
+    const size_t errors = errors_ + other.errors_;
+    const size_t warnings = warnings_ + other.warnings_;
+    for (Finding& finding : other.listed_) {
+        Add(std::move(finding));
+    }
+    errors_ = errors;
+    warnings_ = warnings;
 }
 
 }  // namespace zenith

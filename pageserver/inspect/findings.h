@@ -1,6 +1,7 @@
 // Findings: what an inspection of a repository found, in the order it was found.
 //
 // Threads  one thread.
+// Memory   bounded: of each severity the first kMostListed are kept, the rest is counted.
 #pragma once
 
 #include <cstddef>
@@ -38,20 +39,27 @@ struct Finding {
 
 class Findings {
   public:
-    void Add(Finding finding) { all_.push_back(std::move(finding)); }
+    // One disk that is gone is a finding for each page. Warnings do not use up the room of errors.
+    static constexpr size_t kMostListed = 1000;
+
+    void Add(Finding finding);
     // Damage in `file`, as the code that reads it words it.
     void Error(const std::string& file, const Status& status,
                std::optional<TimelineId> timeline = std::nullopt);
     void Warning(const std::string& file, const std::string& what,
                  std::optional<TimelineId> timeline = std::nullopt);
 
-    const std::vector<Finding>& all() const { return all_; }
-    size_t errors() const;
-    size_t warnings() const { return all_.size() - errors(); }
+    const std::vector<Finding>& listed() const { return listed_; }
+    // Listed or not.
+    size_t errors() const { return errors_; }
+    size_t warnings() const { return warnings_; }
+    size_t not_listed() const { return errors_ + warnings_ - listed_.size(); }
     void Append(Findings&& other);
 
   private:
-    std::vector<Finding> all_;
+    std::vector<Finding> listed_;
+    size_t errors_ = 0;
+    size_t warnings_ = 0;
 };
 
 // `text` as a JSON string with its quotes; bytes that are not ASCII as \u00XX.

@@ -1,58 +1,14 @@
 // fsck on built repositories: nothing to say of a good one, and every flipped byte is found.
-#include <gtest/gtest.h>
-#include <fcntl.h>
-#include <sys/file.h>
-
 #include <cstdlib>
 #include <random>
 #include <set>
 
-#include "common/pgformat/segment_name.h"
-#include "pageserver/inspect/built_repository_for_test.h"
-#include "pageserver/inspect/check_repository.h"
 #include "pageserver/inspect/deep_check.h"
+#include "pageserver/inspect/fsck_for_test.h"
 #include "pageserver/layers/manifest.h"
 
 namespace zenith {
 namespace {
-
-std::string Text(const Findings& findings) {
-    std::string text;
-    for (const Finding& finding : findings.all()) {
-        text += finding.Message() + "\n";
-    }
-    return text;
-}
-
-class FsckTest : public testing::Test {
-  protected:
-    FsckReport Fsck(bool deep = false) {
-        FsckOptions options;
-        options.deep = deep ? &built_.redo : nullptr;
-        auto report = CheckRepository(built_.repository, options);
-        EXPECT_TRUE(report.ok()) << report.status().message();
-        return report.ok() ? *std::move(report) : FsckReport();
-    }
-    // Some finding, an error, is about `file`.
-    void ExpectError(const std::string& file, const std::string& what = "") {
-        const FsckReport report = Fsck();
-        for (const Finding& finding : report.findings.all()) {
-            if (finding.severity == Finding::Severity::kError &&
-                finding.Message().find(file) != std::string::npos &&
-                finding.Message().find(what) != std::string::npos) {
-                return;
-            }
-        }
-        ADD_FAILURE() << "no error \"" << what << "\" about " << file << ": "
-                      << Text(report.findings);
-    }
-    std::string Directory(const TimelineId& id) const { return "timelines/" + id.ToString(); }
-    std::string Segment(const TimelineId& id, uint64_t number) const {
-        return Directory(id) + "/wal/" + WalSegmentName(number);
-    }
-
-    BuiltRepository built_;
-};
 
 TEST_F(FsckTest, GoodRepositoryHasNoFindings) {
     std::set<std::string> kinds;
@@ -270,9 +226,7 @@ TEST_F(FsckTest, EndOfWalIsNotJudgedWhileThePageServerRuns) {
     const std::string file = Segment(built_.branch, WalSegmentNumber(built_.branch_end));
     built_.Xor(file, (built_.branch_end + 5000).value % kWalSegmentSize, 1);
     ExpectError(file, "bytes behind");
-    built_.Write("pageserver.pid", "1\n");
-    UniqueFd lock(open(built_.repository.PageServerPidPath().c_str(), O_RDWR | O_CLOEXEC));
-    ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+    UniqueFd lock = LockAsPageServer();
     EXPECT_TRUE(PageServerRuns(built_.repository));
     EXPECT_EQ(Text(Fsck().findings), "");
     // What is durable is.
@@ -283,12 +237,38 @@ TEST_F(FsckTest, EndOfWalIsNotJudgedWhileThePageServerRuns) {
     EXPECT_FALSE(PageServerRuns(built_.repository));
 }
 
-// No checksum shows these: two layers of files that are each good.
-TEST_F(FsckTest, DeepCheckRebuildsPages) {
-    // Redo that fails for a page, as if its record did not apply.
+TEST_F(FsckTest, DeepCheckNeedsNoRedoForImages) {
     built_.redo.FailPage(PageKey::Relation(BuiltRepository::kTable, 0),
                          Status::Corruption("it does not apply"));
-    EXPECT_EQ(Text(Fsck(true).findings), "");  // images do without redo
+    EXPECT_EQ(Text(Fsck(true).findings), "");
+}
+
+// No checksum shows this: a record that is whole, and names its page, and does not apply.
+TEST_F(FsckTest, DeepCheckFindsPagesThatCannotBeRebuilt) {
+    const PageKey page = PageKey::Relation(BuiltRepository::kTable, 2);
+    auto loaded = built_.Load(built_.root, nullptr);
+    WalBuilder wal = BuiltRepository::BuilderAt(*loaded);
+    WalRecordSpec spec;
+    spec.rmgr = Rmgr::kGeneric;
+    spec.blocks.push_back({.id = 0, .rel = BuiltRepository::kTable, .block = 2, .data = "change"});
+    wal.Append(spec);
+    ASSERT_TRUE(loaded->timeline->wal().Append(wal.start(), wal.bytes()).ok());
+    ASSERT_TRUE(loaded->timeline->wal().SaveDurablePosition(wal.position()).ok());
+    loaded.reset();
+    EXPECT_EQ(Text(Fsck(true).findings), "");
+    EXPECT_EQ(built_.redo.keys(), std::vector<PageKey>{page});
+
+    built_.redo.FailPage(page, Status::Corruption("it does not apply"));
+    EXPECT_EQ(Text(Fsck().findings), "");
+    const FsckReport report = Fsck(true);
+    EXPECT_EQ(report.findings.errors(), 1u) << Text(report.findings);
+    const std::string text = Text(report.findings);
+    EXPECT_NE(text.find("it does not apply"), std::string::npos) << text;
+    EXPECT_NE(text.find("at " + wal.position().ToString()), std::string::npos) << text;
+    EXPECT_NE(text.find(Directory(built_.root)), std::string::npos) << text;
+}
+
+TEST(DeepCheck, PagesThatAreNone) {
     PageBuffer page{};
     EXPECT_EQ(WrongWithPage(page, Lsn(100)), nullptr);
     page[100] = std::byte{1};
@@ -337,24 +317,6 @@ TEST_F(FsckTest, DeepCheckFollowsReferences) {
     const FsckReport report = Fsck(true);
     EXPECT_NE(Text(report.findings).find("does not name it"), std::string::npos)
         << Text(report.findings);
-}
-
-TEST(Finding, Messages) {
-    Finding finding;
-    finding.file = "/r/x\"y";
-    finding.offset = 12;
-    finding.what = "bad";
-    finding.lsn = Lsn(0x15FFB08);
-    EXPECT_EQ(finding.Message(), "file \"/r/x\"y\", offset 12: bad (0/15FFB08)");
-    EXPECT_EQ(finding.Json(),
-              "{\"severity\": \"error\", \"file\": \"/r/x\\\"y\", \"offset\": 12, \"timeline\": "
-              "null, \"lsn\": \"0/15FFB08\", \"message\": \"file \\\"/r/x\\\"y\\\", offset 12: bad "
-              "(0/15FFB08)\"}");
-    finding.what = "file \"/r/x\"y\": bad";
-    finding.lsn = Lsn();
-    finding.timeline = TimelineId();
-    EXPECT_EQ(finding.Message(),
-              "file \"/r/x\"y\": bad (timeline 00000000000000000000000000000000)");
 }
 
 }  // namespace

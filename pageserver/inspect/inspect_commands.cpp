@@ -70,25 +70,30 @@ void PrintReport(const FsckReport& report, bool deep, bool json) {
     if (json) {
         std::printf("{\"findings\": [");
         const char* separator = "\n";
-        for (const Finding& finding : report.findings.all()) {
+        for (const Finding& finding : report.findings.listed()) {
             std::printf("%s%s", separator, finding.Json().c_str());
             separator = ",\n";
         }
         std::printf("],\n\"errors\": %zu, \"warnings\": %zu, \"timelines\": %llu, "
-                    "\"records\": %llu, \"pages\": %llu}\n",
+                    "\"records\": %llu, \"pages\": %llu, \"not_listed\": %zu}\n",
                     errors, warnings, static_cast<unsigned long long>(report.timelines),
                     static_cast<unsigned long long>(report.records),
-                    static_cast<unsigned long long>(report.pages));
+                    static_cast<unsigned long long>(report.pages),
+                    report.findings.not_listed());
         return;
     }
     std::set<std::string> hints;
-    for (const Finding& finding : report.findings.all()) {
+    for (const Finding& finding : report.findings.listed()) {
         std::printf("fsck: %s: %s\n",
                     finding.severity == Finding::Severity::kError ? "error" : "warning",
                     finding.Message().c_str());
         if (!finding.hint.empty()) {
             hints.insert(finding.hint);
         }
+    }
+    if (report.findings.not_listed() > 0) {
+        std::printf("fsck: %s not listed\n",
+                    Counted(report.findings.not_listed(), "more finding").c_str());
     }
     for (const std::string& hint : hints) {
         std::printf("fsck: hint: %s\n", hint.c_str());
@@ -144,7 +149,6 @@ Result<int> InspectCommands::RunFsck() {
     FsckOptions options;
     options.progress = TellNowAndThen();
     if (deep_) {
-        // Without a readable configuration fsck has enough to say already.
         auto config = repository.ReadConfig();
         if (config.ok()) {
             ZENITH_ASSIGN_OR_RETURN(scratch, ScratchDirectory::Make());
@@ -158,13 +162,20 @@ Result<int> InspectCommands::RunFsck() {
         }
     }
     ZENITH_ASSIGN_OR_RETURN(FsckReport report, CheckRepository(repository, options));
+    if (deep_ && options.deep == nullptr) {
+        Finding finding;
+        finding.file = repository.ConfigPath();
+        finding.what = "--deep was left out: which PostgreSQL applies records is not known; no "
+                       "reference was followed and no page rebuilt";
+        finding.hint = "Repair config.json, then run fsck --deep again.";
+        report.findings.Add(std::move(finding));
+    }
     PrintReport(report, options.deep != nullptr, json_);
     return report.findings.errors() == 0 ? 0 : 1;
 }
 
 Result<int> InspectCommands::Run() {
-    // Findings say it better; what is left goes to stderr.
-    InitLog("");
+    // Findings say it better.
     spdlog::set_level(spdlog::level::off);
     const Repository repository(*repository_);
     switch (given_) {
