@@ -225,8 +225,11 @@ void FilesChecker::CheckWalFiles() {
     result_.records = checked.records;
     result_.record_before = std::move(checked.record_before);
     result_.end = std::max(checked.end, layers_end_);
-    // What arrives while we look may be torn, or not be durable.
-    if (check_.server_runs) {
+    if (manifest_.ends_at.has_value()) {
+        // Its WAL may be gone, or not be gone yet.
+        result_.end = *manifest_.ends_at;
+    } else if (check_.server_runs) {
+        // What arrives while we look may be torn, or not be durable.
         result_.end = std::min(result_.end, wal.needed_to);
     }
     result_.end = std::max(result_.end, file_.ancestor_lsn);

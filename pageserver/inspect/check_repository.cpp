@@ -165,7 +165,9 @@ Findings RepositoryChecker::LookAt(const TimelineNode& node, const Parent& paren
         findings.Error(repository_.TimelineDirectory(node.file.id) + "/timeline.json",
                        Status::Corruption("it branches off at " +
                                           node.file.ancestor_lsn.ToString() +
-                                          ", but its ancestor ends at " + parent.end.ToString()),
+                                          ", but its ancestor, timeline " +
+                                          node.file.ancestor.ToString() + ", ends at " +
+                                          parent.end.ToString()),
                        node.file.id);
         return findings;
     }
@@ -198,7 +200,7 @@ bool RepositoryChecker::HasChanged(const TimelineNode& node, const std::string& 
 }
 
 void RepositoryChecker::CheckTimeline(const TimelineId& id, const Parent& parent) {
-    const TimelineNode& node = tree_.nodes.at(id);
+    TimelineNode& node = tree_.nodes.at(id);
     CheckedFiles files;
     std::shared_ptr<ReadOnlyTimeline> opened;
     uint64_t pages = 0;
@@ -206,6 +208,8 @@ void RepositoryChecker::CheckTimeline(const TimelineId& id, const Parent& parent
     for (int attempt = 1;; attempt++) {
         const std::string stamp = LayerStamp(repository_, id);
         opened.reset();
+        // Retention may have dropped what a tag named that was deleted since we read it.
+        std::erase_if(node.points, [](const auto& point) { return !FileExists(point.second); });
         findings = LookAt(node, parent, &files, &opened, &pages);
         if (findings.errors() == 0 || attempt == kMostAttempts || !HasChanged(node, stamp)) {
             break;
@@ -220,9 +224,13 @@ void RepositoryChecker::CheckTimeline(const TimelineId& id, const Parent& parent
     report_.records += files.records;
     report_.pages += pages;
     for (const TimelineId& child : node.children) {
-        auto before = files.record_before.find(tree_.nodes.at(child).file.ancestor_lsn);
-        CheckTimeline(child, {opened, files.end,
-                              before == files.record_before.end() ? Lsn() : before->second});
+        const Lsn start = tree_.nodes.at(child).file.ancestor_lsn;
+        Lsn before = parent.record_before;  // for one that begins where this one does
+        if (start != node.file.ancestor_lsn) {
+            auto found = files.record_before.find(start);
+            before = found == files.record_before.end() ? Lsn() : found->second;
+        }
+        CheckTimeline(child, {opened, files.end, before});
     }
 }
 

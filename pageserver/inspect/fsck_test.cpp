@@ -195,7 +195,8 @@ TEST_F(FsckTest, TimelinesThatDoNotFitTogether) {
 
     changed.ancestor_lsn = built_.root_end + 0x100000;
     ASSERT_TRUE(built_.repository.WriteTimeline(changed).ok());
-    ExpectError(Directory(built_.branch) + "/timeline.json", "but its ancestor ends at");
+    ExpectError(Directory(built_.branch) + "/timeline.json",
+                "but its ancestor, timeline " + built_.root.ToString() + ", ends at");
     ASSERT_TRUE(built_.repository.WriteTimeline(*file).ok());
     EXPECT_EQ(Text(Fsck().findings), "");
 }

@@ -32,8 +32,8 @@ class TreeReader {
     void Connect();
     void ReadRefs(const std::string& kind);
     void ReadRef(const std::string& kind, const std::string& name, const std::string& path);
-    // The LSN on the timeline it belongs to: `id` or an ancestor.
-    void AddPoint(TimelineId id, Lsn lsn, const std::string& who, const std::string& path);
+    // The LSN on the timeline it is read from: `id` or an ancestor.
+    void AddPoint(TimelineId id, Lsn lsn, const std::string& path);
     void CheckNames();
     bool IsThere(const TimelineId& id) const {
         return tree_.nodes.contains(id) || tree_.unreadable.contains(id);
@@ -152,7 +152,7 @@ void TreeReader::Connect() {
                                                     node.file.ancestor_lsn.ToString()),
                                  child);
             } else {
-                node.points.emplace(file.ancestor_lsn, path);
+                AddPoint(id, file.ancestor_lsn, path);
             }
         }
     }
@@ -225,14 +225,15 @@ void TreeReader::ReadRef(const std::string& kind, const std::string& name,
         return;
     }
     if (lsn.has_value() && tree_.nodes.contains(id)) {
-        AddPoint(id, *lsn, path, path);
+        AddPoint(id, *lsn, path);
     }
 }
 
-void TreeReader::AddPoint(TimelineId id, Lsn lsn, const std::string& who,
-                          const std::string& path) {
+void TreeReader::AddPoint(TimelineId id, Lsn lsn, const std::string& path) {
     auto node = tree_.nodes.find(id);
-    while (node != tree_.nodes.end() && lsn < node->second.file.ancestor_lsn &&
+    // At its own start a branch has nothing that its ancestor has not, and retention keeps no point
+    // for it.
+    while (node != tree_.nodes.end() && lsn <= node->second.file.ancestor_lsn &&
            node->second.file.ancestor.valid()) {
         node = tree_.nodes.find(node->second.file.ancestor);
     }
@@ -245,7 +246,7 @@ void TreeReader::AddPoint(TimelineId id, Lsn lsn, const std::string& who,
                                                   node->second.file.ancestor_lsn.ToString()));
         return;
     }
-    node->second.points.emplace(lsn, who);
+    node->second.points.emplace(lsn, path);
 }
 
 void TreeReader::CheckNames() {

@@ -18,7 +18,8 @@ namespace zenith {
 struct TimelineNode {
     TimelineFile file;
     std::vector<TimelineId> children;  // ascending
-    // LSNs on this timeline, at or after its start, that branches and tags name, and by whom.
+    // LSNs that branches and tags name and that are read from this timeline, so after its start (a
+    // root's: or at it), and the file that names them.
     std::multimap<Lsn, std::string> points;
 };
 
