@@ -39,7 +39,7 @@ struct Options {
     int page_cache_mb = 0;  // 0: half of memory_mb
     size_t max_connections = PageServiceOptions().max_connections;
     int layer_memory_mb = 0;  // 0: a quarter of memory_mb
-    int layer_wal_mb = 16;
+    int layer_wal_mb = 8;
     // import
     std::string pgdata;
     std::string timeline;

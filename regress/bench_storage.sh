@@ -217,13 +217,13 @@ measure_branches() {
     for ((number = 1; number <= 20; number++)); do
         points+=("main@${marks[number]}")
     done
-    before=$(du -sB1 "$REPO/timelines" "$REPO/refs" | awk '{ sum += $1 } END { print sum }')
+    before=$(du -sB1 "$REPO/timelines" "$REPO/refs" | awk '{ sum += $1 } END { printf "%d\n", sum }')
     figures=$("$WORK/storage_probe" branches "$socket" "$branch_count" b "${points[@]}")
     say "          $branch_count branches by branch_create: p50, p99, max, mean: $figures ms"
     verdict "branch_create, 99th percentile" "$(cut -d' ' -f2 <<< "$figures")" 5 ms
     # What page server and file system have used for them, without what was going on otherwise.
     verdict "bytes on disk for a branch" \
-        $((($(du -sB1 "$REPO/timelines" "$REPO/refs" | awk '{ sum += $1 } END { print sum }') - before) / branch_count)) \
+        $((($(du -sB1 "$REPO/timelines" "$REPO/refs" | awk '{ sum += $1 } END { printf "%d\n", sum }') - before) / branch_count)) \
         20000 bytes
     for ((number = 1; number <= 100; number++)); do
         start=${EPOCHREALTIME/[.,]/}

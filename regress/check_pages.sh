@@ -247,7 +247,7 @@ for workload in "${workloads[@]}"; do
     run_workload "$workload"
 done
 pages=$(sed -n 's/^[0-9]* points, .* \([0-9]*\) relation pages.*/\1/p' "$WORK"/log/*.log \
-    | awk '{ sum += $1 } END { print sum }')
+    | awk '{ sum += $1 } END { printf "%d\n", sum }')
 say "${#workloads[@]} workloads, $pages relation pages compared," \
     "$((($(milliseconds) - began) / 1000)) s"
 [ ${#failed[@]} = 0 ] || fail "differences in ${failed[*]}"

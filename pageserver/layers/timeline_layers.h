@@ -20,7 +20,7 @@ namespace zenith {
 struct FlushLimits {
     size_t memory_bytes = 64 << 20;
     // What a restart has to read again at most, for each timeline.
-    uint64_t wal_bytes = 16 << 20;
+    uint64_t wal_bytes = 8 << 20;
     // Older than this and not next to nothing: a timeline with little to do should not make many
     // small files.
     std::chrono::seconds age = std::chrono::minutes(10);
