@@ -1,7 +1,7 @@
 #!/bin/bash
 # make check-regress: the pg_regress suites of this folder against real compute nodes, then a cluster
-# with data checksums, a few rounds of kill -9 under load, the abuse of the page service, and fsck of a
-# repository and of damage.
+# with data checksums, a few rounds of kill -9 under load, the abuse of the page service, fsck of a repository
+# and of damage, garbage collection under load, and a full disk.
 #
 #   run_regress.sh [TEST...]     only these tests of the schedule
 #   ZENITH_TEST_SETTINGS="shared_buffers=1MB ..."   more settings for every compute
@@ -56,5 +56,7 @@ if [ $# = 0 ]; then
     "$REGRESS_DIR/crash_rounds.sh" "${ZENITH_CRASH_ROUNDS:-3}"
     "$REGRESS_DIR/protocol_abuse.sh"
     "$REGRESS_DIR/fsck.sh"
+    "$REGRESS_DIR/gc_under_load.sh" 12
+    "$REGRESS_DIR/disk_full.sh"
 fi
 say "check-regress passed in $((($(milliseconds) - began) / 1000)) s"
