@@ -115,7 +115,7 @@ for ((i = 0; i < 10; i++)); do
             node stop "then-$i-${point##*/}"
             right=$((right + 1))
         else
-            grep -qE 'oldest LSN is [0-9A-F]+/[0-9A-F]+' <<< "$output" \
+            grep -qE 'oldest (LSN|one that is kept) is [0-9A-F]+/[0-9A-F]+' <<< "$output" \
                 || fail "the error for $point does not name the oldest LSN: $output"
             gone=$((gone + 1))
         fi
