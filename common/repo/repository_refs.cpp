@@ -113,16 +113,20 @@ Result<TimelinePoint> ReadTag(const std::string& path) {
     return Status::Corruption("file \"" + path + "\": not a timeline id and an LSN");
 }
 
-// Names of the reference files below `top`, sorted by the map they end up in.
+// Adds the reference files below `top`. False when something went meanwhile, so that others may be
+// missing: the iterator ends where it cannot open a directory.
 template <typename T>
-Result<std::map<std::string, T>> ListRefs(const std::string& top,
-                                          Result<T> (*read)(const std::string&)) {
-    std::map<std::string, T> refs;
+Result<bool> AddRefs(const std::string& top, Result<T> (*read)(const std::string&),
+                     std::map<std::string, T>* refs) {
     std::error_code error;
     std::filesystem::recursive_directory_iterator it(top, error), end;
     for (; !error && it != end; it.increment(error)) {
         const std::string path = it->path().string();
-        if (!it->is_regular_file(error) || it->path().extension() == ".tmp") {
+        const bool is_file = it->is_regular_file(error);
+        if (error) {
+            break;
+        }
+        if (!is_file || it->path().extension() == ".tmp") {
             continue;
         }
         Result<T> value = read(path);
@@ -132,12 +136,28 @@ Result<std::map<std::string, T>> ListRefs(const std::string& top,
             }
             return value.status();
         }
-        refs.emplace(path.substr(top.size() + 1), *value);
+        refs->emplace(path.substr(top.size() + 1), *value);
     }
     if (error && error.value() != ENOENT) {
         return ErrnoStatus("read directory", top, error.value());
     }
-    return refs;
+    return !error || !FileExists(top);
+}
+
+// Names of the reference files below `top`, sorted by the map they end up in. All of them: what has
+// no name is removed.
+template <typename T>
+Result<std::map<std::string, T>> ListRefs(const std::string& top,
+                                          Result<T> (*read)(const std::string&)) {
+    constexpr int kTries = 1000;
+    for (int i = 0; i < kTries; i++) {
+        std::map<std::string, T> refs;
+        ZENITH_ASSIGN_OR_RETURN(const bool all, AddRefs(top, read, &refs));
+        if (all) {
+            return refs;
+        }
+    }
+    return Status::Unavailable("directory \"" + top + "\" does not stop changing");
 }
 
 Status WriteRef(const std::string& refs, const std::string& kind, const std::string& name,

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstdio>
 #include <fstream>
 #include <functional>
 #include <span>
+#include <thread>
 
 #include "common/base/crc32c.h"
 #include "common/base/posix_file.h"
@@ -469,6 +471,39 @@ TEST_F(RepositoryTest, BrokenRefsAreCorruption) {
         EXPECT_EQ(repository_->FindTag("t").status().code(), StatusCode::kCorruption);
         EXPECT_EQ(repository_->ListTags().status().code(), StatusCode::kCorruption);
     }
+}
+
+// A directory that goes while the names are listed must not take the names after it along: what has no
+// name is removed.
+TEST_F(RepositoryTest, ListsAllNamesOrFails) {
+    const TimelineId id = TimelineId::Random();
+    for (int i = 0; i < 20; i++) {
+        ASSERT_TRUE(repository_->WriteBranch("stays" + std::to_string(i), id).ok());
+    }
+    std::atomic<bool> stop = false;
+    std::thread other([&] {
+        while (!stop.load()) {
+            for (int i = 0; i < 20; i++) {
+                const std::string name = "d" + std::to_string(i) + "/b";
+                EXPECT_TRUE(repository_->WriteBranch(name, id).ok());
+                EXPECT_TRUE(repository_->RemoveBranch(name).ok());
+            }
+        }
+    });
+    for (int i = 0; i < 3000; i++) {
+        auto branches = repository_->ListBranches();
+        ASSERT_TRUE(branches.ok()) << branches.status().message();
+        size_t found = 0;
+        for (const auto& [name, of] : *branches) {
+            found += name.starts_with("stays") ? 1 : 0;
+        }
+        if (found != 20) {
+            ADD_FAILURE() << "only " << found << " names";
+            break;
+        }
+    }
+    stop.store(true);
+    other.join();
 }
 
 TEST_F(RepositoryTest, ResolvePoint) {
