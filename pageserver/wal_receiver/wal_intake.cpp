@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/pgformat/segment_name.h"
+
 namespace zenith {
 
 namespace {
@@ -72,6 +74,14 @@ Lsn WalIntake::ResumeFrom(Lsn first_lsn) {
         verify_position_ = durable_start_;
         if (durable_end_ - durable_start_ > kMostToVerify) {
             verify_position_ = durable_end_ - kMostToVerify;
+        }
+        // Retention may have removed where the record begins; what is left of it is compared.
+        const Lsn last_segment = WalSegmentStart(WalSegmentNumber(durable_end_ - 1));
+        std::byte first;
+        while (verify_position_ < last_segment &&
+               storage_.Read(verify_position_, std::span(&first, 1)).code() ==
+                   StatusCode::kNotFound) {
+            verify_position_ = WalSegmentStart(WalSegmentNumber(verify_position_) + 1);
         }
     }
     return verify_position_;

@@ -306,6 +306,35 @@ TEST_F(WalReceiverTest, AcknowledgesNothingToAComputeOfAnotherHistory) {
     ExpectStored(builder);
 }
 
+// Retention keeps the segment that the last record ends in; the record may begin in the one before.
+TEST_F(WalReceiverTest, GoesOnWhereTheLastRecordBeginsInRemovedWal) {
+    WalBuilder builder(kStart, kSystemIdentifier, kPrev);
+    const Lsn border = WalSegmentStart(WalSegmentNumber(kStart) + 1);
+    ends_.insert(builder.FillTo(border - 64).end);
+    Build(&builder, 1);
+    ASSERT_GT(builder.position(), border);
+    compute_.SetStream(kStart, builder.stream());
+    {
+        auto receiver = MakeReceiver();
+        ASSERT_TRUE(compute_.WaitFor(
+            [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
+        receiver->Stop();
+    }
+    ASSERT_TRUE(follower_->IngestToEnd().ok());
+    auto removed = timeline_->wal().RemoveBefore(builder.position() - 1);
+    ASSERT_TRUE(removed.ok());
+    EXPECT_GT(*removed, 0u);
+    Build(&builder, 5000);
+    compute_.SetFirstLsn(kStart);
+    compute_.SetStream(kStart, builder.stream());
+    auto receiver = MakeReceiver();
+    EXPECT_TRUE(compute_.WaitFor(
+        [&](const ScriptedCompute& c) { return c.Flushed(builder.position()); }));
+    receiver->Stop();
+    EXPECT_EQ(compute_.starts().back(), border);  // what is left of it is compared
+    ExpectHonestUpdates();
+}
+
 TEST_F(WalReceiverTest, SavesTheDurablePosition) {
     WalBuilder builder(kStart, kSystemIdentifier, kPrev);
     Build(&builder, 20000);
