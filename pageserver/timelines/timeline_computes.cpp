@@ -60,7 +60,26 @@ Status TimelineManagerImpl::StopReceiver(TimelineRuntime& runtime) {
     return Status::Ok();
 }
 
+Status TimelineManagerImpl::RefuseUnnamed(const TimelineId& id) const {
+    ZENITH_ASSIGN_OR_RETURN(auto branches, repository_.ListBranches());
+    bool named = branches.empty();
+    for (const auto& [name, branch] : branches) {
+        named = named || branch == id;
+    }
+    if (!named) {
+        return Status::Refused("timeline " + id.ToString() + " has no branch any more",
+                               "Make a branch of it with \"zenith branch NAME " + id.ToString() +
+                                   "\" and start a compute on that.");
+    }
+    return Status::Ok();
+}
+
 Status TimelineManagerImpl::StartReceiver(TimelineRuntime& runtime, const std::string& connstr) {
+    // A compute that seemed to be gone when its branch was deleted. Branches that cannot be read are
+    // no reason to receive nothing.
+    if (Status named = RefuseUnnamed(runtime.file.id); named.code() == StatusCode::kRefused) {
+        return named;
+    }
     ZENITH_RETURN_IF_ERROR(StopReceiver(runtime));
     std::lock_guard lock(runtime.state_mutex);
     LoadedTimeline& loaded = *runtime.loaded;
@@ -192,6 +211,7 @@ Result<TimelineManager::WriteGrant> TimelineManagerImpl::GrantWriter(const Timel
         // The file on disk: it may name a compute that has not called since the page server began.
         file = runtime.file;
     }
+    ZENITH_RETURN_IF_ERROR(RefuseUnnamed(id));
     ZENITH_RETURN_IF_ERROR(RefuseWhileComputeLives(runtime, id));
 
     ZENITH_RETURN_IF_ERROR(StopReceiver(runtime));
@@ -207,16 +227,7 @@ Result<TimelineManager::WriteGrant> TimelineManagerImpl::GrantWriter(const Timel
         // With the lock, so that a collection sees either the compute or an LSN it may not take.
         std::lock_guard metadata(metadata_mutex_);
         ZENITH_RETURN_IF_ERROR(CheckKept(*loaded.files->timeline, file.compute_start_lsn));
-        ZENITH_ASSIGN_OR_RETURN(auto branches, repository_.ListBranches());
-        bool named = branches.empty();
-        for (const auto& [name, branch] : branches) {
-            named = named || branch == id;
-        }
-        if (!named) {
-            return Status::Refused("timeline " + id.ToString() + " has no branch any more",
-                                   "Make a branch of it with \"zenith branch NAME " +
-                                       id.ToString() + "\" and start a compute on that.");
-        }
+        ZENITH_RETURN_IF_ERROR(RefuseUnnamed(id));
         ZENITH_RETURN_IF_ERROR(repository_.WriteTimeline(file));
     }
     {

@@ -103,11 +103,14 @@ class TimelineManagerImpl : public TimelineManager {
     Status ShuttingDown() const;
     void Sleep(int milliseconds);
 
-    // ---- computes. The first three require that operation_mutex of the runtime is held.
+    // ---- computes. What takes a runtime here, but for ComputeMayRun(), requires that its
+    // operation_mutex is held.
     // Ends the receiver, if any, and ingests all whole records. OK when a record cannot be
     // ingested: see follower->error().
     Status StopReceiver(TimelineRuntime& runtime);
     Status StartReceiver(TimelineRuntime& runtime, const std::string& connstr);
+    // kRefused when the timeline's branch has been deleted: nobody writes to it any more.
+    Status RefuseUnnamed(const TimelineId& id) const;
     Status RefuseWhileComputeLives(TimelineRuntime& runtime, const TimelineId& id);
     Status CallNow(const TimelineId& id, uint64_t term, const std::string& connstr);
     // Has a running compute flush and waits until everything it had committed is ingested.

@@ -359,6 +359,8 @@ TEST_F(TimelineManagerTest, BranchesAreDeletedInAnyOrder) {
     ASSERT_TRUE(manager_->DeleteTimeline(parent->id, unname("parent")).ok());
     EXPECT_TRUE(manager_->Get(child->id).ok());
     EXPECT_EQ(manager_->GrantWriter(parent->id).status().code(), StatusCode::kRefused);
+    // Nor does one that had been let before, and calls only now.
+    EXPECT_EQ(manager_->CallMeMaybe(parent->id, 0, "port=7").code(), StatusCode::kRefused);
     // Main as well. A tag keeps the child, which keeps them all.
     auto tag = manager_->PinPoint({child->id, std::nullopt}, [&](const TimelinePoint& point) {
         return repository_.WriteTag("v1", point);
