@@ -45,6 +45,7 @@ Status TimelineManagerImpl::SetRetention(const RetentionSettings& settings) {
         ZENITH_RETURN_IF_ERROR(repository_.WriteConfig(config));
         retention_ = settings;
         look_again_.clear();
+        did_not_pay_.clear();
     }
     housekeeping_wake_.notify_all();
     return Status::Ok();
@@ -121,6 +122,9 @@ Status TimelineManagerImpl::FlushNow(const Loaded& loaded) {
         {
             std::lock_guard operation(runtime.operation_mutex);
             std::lock_guard lock(runtime.state_mutex);
+            if (runtime.deleted) {
+                return NoLonger(loaded.files->timeline->id());
+            }
             receiver = runtime.receiver;
             if (receiver == nullptr) {
                 if (!loaded.files->follower->error().ok()) {
@@ -170,11 +174,10 @@ Result<GarbageReport> TimelineManagerImpl::CollectGarbage(const TimelineId& id, 
         std::lock_guard lock(runtime->state_mutex);
         was_loaded = runtime->loaded != nullptr;
     }
-    Result<GarbageReport> report = Status::Internal("not collected");
-    {
+    Result<GarbageReport> report = [&]() -> Result<GarbageReport> {
         ZENITH_ASSIGN_OR_RETURN(Loaded loaded, Load(id));
-        report = CollectLoaded(loaded, id, dry_run);
-    }
+        return CollectLoaded(loaded, id, dry_run ? Collect::kDryRun : Collect::kWhatWorks);
+    }();
     if (!was_loaded) {
         Unload(id, /*only_idle=*/false);
     }
@@ -182,7 +185,8 @@ Result<GarbageReport> TimelineManagerImpl::CollectGarbage(const TimelineId& id, 
 }
 
 Result<GarbageReport> TimelineManagerImpl::CollectLoaded(const Loaded& loaded, const TimelineId& id,
-                                                         bool dry_run) {
+                                                         Collect how) {
+    const bool dry_run = how == Collect::kDryRun;
     std::lock_guard collecting(loaded.runtime->collect_mutex);
     ZENITH_RETURN_IF_ERROR(ShuttingDown());
     // Only what is in files can be removed.
@@ -196,14 +200,13 @@ Result<GarbageReport> TimelineManagerImpl::CollectLoaded(const Loaded& loaded, c
     {
         std::lock_guard metadata(metadata_mutex_);
         ZENITH_ASSIGN_OR_RETURN(RetentionFacts facts, Facts());
-        ZENITH_ASSIGN_OR_RETURN(retention, Plan(facts, loaded, horizon, compute_runs));
+        // Without a name nobody is let write, also one that was to begin and never called.
+        ZENITH_ASSIGN_OR_RETURN(
+            retention, Plan(facts, loaded, horizon, compute_runs && facts.named(id)));
         retention.dry_run = dry_run;
+        retention.only_if_worthwhile = how == Collect::kWhatIsWorthIt;
         if (!dry_run) {
-            announced_[id] = {retention.horizon, retention.points};
-            if (retention.ends_at_horizon) {
-                announced_[id].points.push_back(retention.horizon);
-                announced_[id].horizon = kMaxLsn;
-            }
+            announced_[id] = {retention.horizon, retention.points, retention.ends_at_horizon};
             lost_points = lost_points_.erase(id) > 0;
         }
     }
@@ -211,6 +214,9 @@ Result<GarbageReport> TimelineManagerImpl::CollectLoaded(const Loaded& loaded, c
     if (!dry_run) {
         std::lock_guard metadata(metadata_mutex_);
         announced_.erase(id);
+        if (FindRuntime(id) != loaded.runtime) {
+            return NoLonger(id);
+        }
         if (!applied.ok() && lost_points) {
             lost_points_.insert(id);
         }
@@ -219,7 +225,7 @@ Result<GarbageReport> TimelineManagerImpl::CollectLoaded(const Loaded& loaded, c
         return applied.status().WithContext("could not collect garbage of timeline " +
                                             id.ToString());
     }
-    if (!dry_run) {
+    if (!dry_run && applied->removed_bytes + applied->written_bytes > 0) {
         spdlog::info("timelines: {} can be read from {} on and at {} points before; freed {} bytes, "
                      "wrote {}",
                      id.ToString(), applied->readable_from.ToString(), retention.points.size(),

@@ -14,10 +14,11 @@ namespace zenith {
 namespace {
 
 // Retention rewrites what stays below the horizon, so it waits until that pays: until as much has
-// expired as four WAL segments, or a quarter of what is kept. Of less than a megabyte nobody needs
-// to be rid.
+// expired as four WAL segments, or a quarter of what is kept. With less than a segment the layers
+// see no point, nor with less than what they would have to write; they are asked again when a
+// quarter more has expired.
 constexpr uint64_t kMuchExpired = 64ull << 20;
-constexpr uint64_t kLittleExpired = 1ull << 20;
+constexpr uint64_t kLittleExpired = 16ull << 20;
 constexpr uint64_t kExpiredShare = 4;
 // Timelines that are loaded only to be looked at, in one round.
 constexpr int kLoadsPerRound = 4;
@@ -54,11 +55,13 @@ void TimelineManagerImpl::KeepHouse() {
     {
         std::lock_guard metadata(metadata_mutex_);
         auto facts = Facts();
-        if (!facts.ok()) {
+        std::vector<TimelineId> unreferenced;
+        if (facts.ok()) {
+            unreferenced = UnreferencedTimelines(*facts);
+        } else {
             spdlog::warn("timelines: nothing is collected: {}", facts.status().message());
-            return;
         }
-        for (const TimelineId& id : UnreferencedTimelines(*facts)) {
+        for (const TimelineId& id : unreferenced) {
             if (Status status = RemoveTimeline(id); !status.ok()) {
                 spdlog::warn("timelines: could not remove {}, which has no name: {}",
                              id.ToString(), status.message());
@@ -68,6 +71,7 @@ void TimelineManagerImpl::KeepHouse() {
     }
     CollectWhatIsWorthIt();
     UnloadIdle();
+    FlushIdle();
 }
 
 void TimelineManagerImpl::CollectWhatIsWorthIt() {
@@ -114,10 +118,12 @@ void TimelineManagerImpl::CollectWhatIsWorthIt() {
             if (!loaded.ok()) {
                 spdlog::warn("timelines: {}", loaded.status().message());
             } else if (IsWorthIt(*loaded, id, named.contains(id))) {
-                auto report = CollectLoaded(*loaded, id, /*dry_run=*/false);
+                const Lsn from = loaded->files->timeline->readable_from();
+                auto report = CollectLoaded(*loaded, id, Collect::kWhatIsWorthIt);
                 if (!report.ok() && !shut_down_.load()) {
                     spdlog::warn("timelines: {}", report.status().message());
                 }
+                NoteWhetherItPaid(*loaded, id, from);
             }
         }
         if (unload) {
@@ -148,8 +154,46 @@ bool TimelineManagerImpl::IsWorthIt(const Loaded& loaded, const TimelineId& id, 
         }
         lost_points_.erase(id);  // nothing before them has been removed
     }
+    auto before = did_not_pay_.find(id);
+    if (before != did_not_pay_.end() && expired < before->second + before->second / 4) {
+        return false;
+    }
     return expired >= kMuchExpired ||
            (expired >= kLittleExpired && expired >= kept / kExpiredShare);
+}
+
+void TimelineManagerImpl::NoteWhetherItPaid(const Loaded& loaded, const TimelineId& id, Lsn from) {
+    auto horizon = HorizonOf(*loaded.files);
+    std::lock_guard metadata(metadata_mutex_);
+    if (!horizon.ok() || loaded.files->timeline->readable_from() > from ||
+        FindRuntime(id) != loaded.runtime) {
+        did_not_pay_.erase(id);
+    } else {
+        did_not_pay_[id] = *horizon - std::min(*horizon, from);
+    }
+}
+
+void TimelineManagerImpl::FlushIdle() {
+    for (const auto& [id, runtime] : Runtimes()) {
+        std::unique_lock operation(runtime->operation_mutex, std::try_to_lock);
+        if (!operation.owns_lock()) {
+            continue;  // next time
+        }
+        std::shared_ptr<LoadedTimeline> loaded;
+        {
+            std::lock_guard lock(runtime->state_mutex);
+            // A receiver does it itself; without one, whoever has the operation lock may write.
+            if (runtime->receiver == nullptr && !runtime->deleted) {
+                loaded = runtime->loaded;
+            }
+        }
+        if (loaded == nullptr || !loaded->follower->error().ok() ||
+            !loaded->timeline->WantsFlush()) {
+            continue;
+        }
+        loaded->follower->Flush();
+        (void)loaded->follower->WaitForFlush();  // it is logged, and the follower's problem()
+    }
 }
 
 void TimelineManagerImpl::UnloadIdle() {

@@ -86,12 +86,17 @@ Result<TimelineManagerImpl::Pinned> TimelineManagerImpl::Pin(const TimelinePoint
 
 Status TimelineManagerImpl::CheckKept(const Timeline& holder, Lsn lsn) const {
     auto found = announced_.find(holder.id());
-    if (found != announced_.end() && lsn < found->second.horizon &&
-        !std::binary_search(found->second.points.begin(), found->second.points.end(), lsn)) {
-        return Status::NotFound("LSN " + lsn.ToString() + " of timeline " + holder.id().ToString() +
-                                    " is being removed: the oldest one that is kept is " +
-                                    found->second.horizon.ToString(),
-                                kRetentionHint);
+    if (found != announced_.end()) {
+        const Announced& kept = found->second;
+        const bool too_old = lsn < kept.horizon &&
+                             !std::binary_search(kept.points.begin(), kept.points.end(), lsn);
+        if (too_old || (kept.ends_at_horizon && lsn > kept.horizon)) {
+            return Status::NotFound("LSN " + lsn.ToString() + " of timeline " +
+                                        holder.id().ToString() + " is being removed: the " +
+                                        (too_old ? "oldest" : "newest") + " one that is kept is " +
+                                        kept.horizon.ToString(),
+                                    kRetentionHint);
+        }
     }
     Status readable = holder.CheckReadable(lsn);
     return readable.ok() ? readable : readable.WithHint(kRetentionHint);
@@ -232,6 +237,7 @@ Status TimelineManagerImpl::RemoveTimeline(const TimelineId& id) {
     announced_.erase(id);
     look_again_.erase(id);
     lost_points_.erase(id);
+    did_not_pay_.erase(id);
     if (file.ancestor.valid()) {
         lost_points_.insert(file.ancestor);
     }

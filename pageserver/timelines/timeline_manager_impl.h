@@ -88,6 +88,13 @@ class TimelineManagerImpl : public TimelineManager {
     struct Announced {
         Lsn horizon;
         std::vector<Lsn> points;
+        bool ends_at_horizon = false;
+    };
+    // What a collection is for.
+    enum class Collect {
+        kDryRun,
+        kWhatWorks,      // somebody asked for it
+        kWhatIsWorthIt,  // housekeeping: nothing where that would write as much as it frees
     };
     struct Lease {
         TimelineId timeline;
@@ -140,7 +147,7 @@ class TimelineManagerImpl : public TimelineManager {
     Result<Lsn> HorizonOf(const LoadedTimeline& files) const;
     Result<Timeline::Retention> Plan(const RetentionFacts& facts, const Loaded& loaded,
                                      Lsn horizon, bool compute_runs) const;
-    Result<GarbageReport> CollectLoaded(const Loaded& loaded, const TimelineId& id, bool dry_run);
+    Result<GarbageReport> CollectLoaded(const Loaded& loaded, const TimelineId& id, Collect how);
     // Everything up to now goes to a file.
     Status FlushNow(const Loaded& loaded);
 
@@ -149,6 +156,10 @@ class TimelineManagerImpl : public TimelineManager {
     void KeepHouse();
     void CollectWhatIsWorthIt();
     bool IsWorthIt(const Loaded& loaded, const TimelineId& id, bool named);
+    // After a collection of what was readable from `from` on.
+    void NoteWhetherItPaid(const Loaded& loaded, const TimelineId& id, Lsn from);
+    // Writes to files what nobody's receiver does: of timelines that are only read.
+    void FlushIdle();
     void UnloadIdle();
     bool Unload(const TimelineId& id, bool only_idle);
     std::vector<std::pair<TimelineId, std::shared_ptr<TimelineRuntime>>> Runtimes();
@@ -176,6 +187,8 @@ class TimelineManagerImpl : public TimelineManager {
     // When a timeline that is not loaded has to be looked at, by NowMicros(); nothing expires in it
     // before.
     std::map<TimelineId, int64_t> look_again_;
+    // How much had expired when collecting it did not pay; more has to before it is tried again.
+    std::map<TimelineId, uint64_t> did_not_pay_;
 
     std::mutex housekeeping_mutex_;
     std::condition_variable housekeeping_wake_;
