@@ -180,7 +180,8 @@ Result<Timeline::RetentionReport> TimelineImpl::ApplyRetentionLocked(const Reten
         return report;
     }
     if (retention.only_if_worthwhile && !retention.ends_at_horizon && !inputs.empty() &&
-        points.size() >= before->points.size() &&
+        std::includes(points.begin(), points.end(), before->points.begin(),
+                      before->points.end()) &&
         cutoff - before->readable_from <
             std::max(kWorthwhileBytes, inputs.front()->file_bytes())) {
         report.readable_from = before->readable_from;

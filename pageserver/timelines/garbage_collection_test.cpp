@@ -445,6 +445,33 @@ TEST_F(HousekeepingTest, CollectsWhatHasExpired) {
     EXPECT_FALSE((*manager_->Get(root_))->CheckReadable(early).ok());
 }
 
+// However little has expired, and although another point is kept in its place.
+TEST_F(HousekeepingTest, RemovesAPointThatHasLostItsTag) {
+    RunCompute(root_, "port=1");
+    WalBuilder builder = BuilderAt(root_);
+    computes_.SetFlush([&] { return Result<Lsn>(builder.position()); });
+    std::vector<Lsn> tagged;
+    for (BlockNumber block = 0; block < 4; block += 2) {
+        tagged.push_back(Extend(&builder, block).end);
+        Extend(&builder, block + 1);
+        Deliver(root_, "port=1", builder);
+        ASSERT_TRUE(
+            manager_->PinPoint({root_, tagged.back()}, Tag("v" + std::to_string(block))).ok());
+        if (block == 0) {
+            ASSERT_TRUE(manager_->CollectGarbage(root_, false).ok());
+        }
+    }
+    EXPECT_EQ(SizeAt(root_, tagged[0]), 1u);
+    Start();
+    ASSERT_TRUE(manager_->ReleasePoint({root_, tagged[0]}, [&] {
+        return repository_.RemoveTag("v0");
+    }).ok());
+    auto timeline = manager_->Get(root_);
+    EXPECT_TRUE(Eventually([&] { return !(*timeline)->CheckReadable(tagged[0]).ok(); }));
+    EXPECT_EQ((*timeline)->readable_from(), builder.position());
+    EXPECT_EQ(SizeAt(root_, tagged[1]), 3u);
+}
+
 TEST_F(HousekeepingTest, UnloadsIdleTimelinesWhenMemoryIsScarce) {
     LayerMemory& memory = LimitMemory(2);  // anything is too much
     Open();
