@@ -1,5 +1,6 @@
 // The page server program: reads the configuration, wires the stages together, waits for a signal.
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -297,5 +298,8 @@ int Run(int argc, char** argv) {
 int main(int argc, char** argv) {
     // Nothing of a repository is for others to read.
     umask(077);
+    // By default glibc gives every few threads a heap of its own, and what a connection freed stays in
+    // its thread's: with 145 threads 466 MB were resident of a budget of 256.
+    mallopt(M_ARENA_MAX, 2);
     return zenith::Run(argc, argv);
 }

@@ -36,7 +36,7 @@ SELECT nextval('plain') BETWEEN 45 AND 45 + 33 AS in_order, nextval('down') BETW
 -- Somebody terminates the worker alone: it comes back, and does its duty at the stop.
 \set port `node port kept`
 \c - - - :port
-\! worker() { pgrep -P `head -1 $ZENITH_REPO_DIR/computes/kept/pgdata/postmaster.pid` -f 'zenith keep'; }; old=`worker`; kill -TERM $old; until new=`worker` && [ "$new" != "$old" ]; do sleep 0.01; done
+\! node terminate_keeper kept
 SELECT nextval('plain');
 \! node restart kept
 \c
