@@ -12,6 +12,7 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 
 #include "zenith_callmemaybe.h"
 #include "zenith_datadir.h"
@@ -27,6 +28,22 @@
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
+
+static void
+register_worker(const char *name, const char *entry_point)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strcpy(worker.bgw_library_name, "zenith");
+	strlcpy(worker.bgw_function_name, entry_point, BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
 
 void
 _PG_init(void)
@@ -50,7 +67,11 @@ _PG_init(void)
 	zenith_smgr_install(&zenith_smgr_callbacks);
 	zenith_stat_init();
 	zenith_utility_init();
-	zenith_callmemaybe_register();
-	zenith_keep_register();
+	/* A read-only compute has no term, and nothing to write. */
+	if (zenith_term != 0)
+	{
+		register_worker("zenith callmemaybe", "zenith_callmemaybe_main");
+		register_worker("zenith keep", "zenith_keep_main");
+	}
 	zenith_refuse_init();
 }

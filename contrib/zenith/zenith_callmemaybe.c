@@ -41,25 +41,6 @@
 static struct zenith_session *session = NULL;
 static bool registered = false; /* the command has completed on this session */
 
-void
-zenith_callmemaybe_register(void)
-{
-	BackgroundWorker worker;
-
-	if (zenith_term == 0)
-		return;
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 1;
-	strcpy(worker.bgw_library_name, "zenith");
-	strcpy(worker.bgw_function_name, "zenith_callmemaybe_main");
-	strcpy(worker.bgw_name, "zenith callmemaybe");
-	strcpy(worker.bgw_type, "zenith callmemaybe");
-	RegisterBackgroundWorker(&worker);
-}
-
 static void
 close_session(void)
 {

@@ -53,25 +53,6 @@
 /* How soon a change of a slot is in WAL. */
 #define SLOTS_INTERVAL_MS 1000
 
-void
-zenith_keep_register(void)
-{
-	BackgroundWorker worker;
-
-	if (zenith_term == 0)
-		return;
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 1;
-	strcpy(worker.bgw_library_name, "zenith");
-	strcpy(worker.bgw_function_name, "zenith_keep_main");
-	strcpy(worker.bgw_name, "zenith keep");
-	strcpy(worker.bgw_type, "zenith keep");
-	RegisterBackgroundWorker(&worker);
-}
-
 /*
  * Whether the postmaster is shutting down: it says so in its pid file before it signals anybody.
  * Else somebody has terminated just us.
