@@ -138,7 +138,7 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     RedoPoolOptions redo;
     redo.process.pg_bin_dir = config.pg_bindir;
     redo.process.work_dir = repository.RedoDirectory();
-    redo.process.library = options.redo_library;
+    redo.process.preload = options.redo_library;
     // Hint bits are logged for the checksums' sake, and wal_log_hints is off on computes.
     redo.process.hint_bits_logged = config.data_checksums;
     redo.processes = options.redo_processes;

@@ -155,7 +155,7 @@ Result<int> InspectCommands::RunFsck() {
             RedoPoolOptions redo;
             redo.process.pg_bin_dir = config->pg_bindir;
             redo.process.work_dir = scratch->path() + "/redo";
-            redo.process.library = redo_library_;
+            redo.process.preload = redo_library_;
             redo.processes = redo_processes_;
             pool = std::make_unique<RedoProcessPool>(redo);
             options.deep = pool.get();

@@ -89,7 +89,7 @@ Result<std::unique_ptr<PostgresRedoProcess>> PostgresRedoProcess::Start(
     ZENITH_RETURN_IF_ERROR(EnsureDirectory(options.work_dir, geteuid() == 0 ? 0711 : 0700));
     ZENITH_ASSIGN_OR_RETURN(std::optional<RedoUser> user, FindRedoUser(options.user));
     ZENITH_ASSIGN_OR_RETURN(std::string directory,
-                            MakeRedoDataDirectory(options.work_dir, options.library,
+                            MakeRedoDataDirectory(options.work_dir, options.preload,
                                                   options.hint_bits_logged, user));
     std::unique_ptr<PostgresRedoProcess> process(
         new PostgresRedoProcess(options, std::move(directory)));

@@ -30,7 +30,7 @@ struct RedoProcessOptions {
     // it is missing. As root it must be reachable for `user`.
     std::string work_dir;
     // What shared_preload_libraries gets; a path for a library that is not installed.
-    std::string library = "zenith";
+    std::string preload = "zenith";
     // Who the process runs as when we are root.
     std::string user = "postgres";
     // The cluster has data checksums or wal_log_hints: redo then sets the LSN of heap pages that

@@ -404,7 +404,7 @@ TEST_F(RedoProcessPoolTest, ReportsWhatKeepsAProcessFromStarting) {
     no_program.process.pg_bin_dir = "/nonexistent";
     RedoPoolOptions no_library = no_program;
     no_library.process.pg_bin_dir = PostgresBinDirectory();
-    no_library.process.library = directory_.path() + "/missing.so";
+    no_library.process.preload = directory_.path() + "/missing.so";
     for (const RedoPoolOptions& options : {no_program, no_library}) {
         RedoProcessPool pool(options);
         std::vector<Result<PageBuffer>> results =

@@ -56,7 +56,7 @@ inline RedoPoolOptions TestPoolOptions(const TestDirectory& directory, int proce
     RedoPoolOptions options;
     options.process.pg_bin_dir = PostgresBinDirectory();
     options.process.work_dir = directory.path() + "/redo";
-    options.process.library = CopyLibrary(directory.path());
+    options.process.preload = CopyLibrary(directory.path());
     options.processes = processes;
     return options;
 }
