@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "common/pqclient/pq_errors.h"
+
 namespace zenith {
 
 namespace {
@@ -34,9 +36,8 @@ class Deadline {
     std::optional<Clock::time_point> end_;
 };
 
-enum class WaitOutcome { kReady, kTimeout, kWoken, kFailed };
-
-WaitOutcome WaitSocket(int socket, short events, int wake_fd, const Deadline& deadline) {
+// Whether the socket is ready; false: the time is over. kUnavailable "interrupted" by `wake_fd`.
+Result<bool> WaitSocket(int socket, short events, int wake_fd, const Deadline& deadline) {
     for (;;) {
         pollfd fds[2] = {{socket, events, 0}, {wake_fd, POLLIN, 0}};
         int n = poll(fds, wake_fd >= 0 ? 2 : 1, deadline.RemainingMs());
@@ -44,81 +45,17 @@ WaitOutcome WaitSocket(int socket, short events, int wake_fd, const Deadline& de
             continue;
         }
         if (n < 0) {
-            return WaitOutcome::kFailed;
+            return ErrnoStatus("wait for", "connection", errno);
         }
         if (wake_fd >= 0 && fds[1].revents != 0) {
-            return WaitOutcome::kWoken;
+            return Status::Unavailable("interrupted");
         }
-        return n == 0 ? WaitOutcome::kTimeout : WaitOutcome::kReady;
+        return n > 0;
     }
 }
 
-Status Interrupted() {
-    return Status::Unavailable("interrupted");
-}
-
-std::string_view Trim(std::string_view text) {
-    const char* space = " \t\r\n";
-    size_t begin = text.find_first_not_of(space);
-    if (begin == std::string_view::npos) {
-        return {};
-    }
-    return text.substr(begin, text.find_last_not_of(space) - begin + 1);
-}
-
-// libpq gives one text for a connection it could not make: a line of what failed (with the
-// server's "FATAL:  ..." in it), then lines of detail, hint or advice.
-Status ConnectionStatus(const char* error_message) {
-    std::string message;
-    std::string hint;
-    std::string_view rest = error_message == nullptr ? "" : error_message;
-    while (!rest.empty()) {
-        size_t end = std::min(rest.find('\n'), rest.size());
-        std::string_view line = Trim(rest.substr(0, end));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-        if (line.empty()) {
-            continue;
-        }
-        if (line.starts_with("HINT:")) {
-            line = Trim(line.substr(5));
-            hint += hint.empty() ? "" : " ";
-            hint += line;
-        } else if (line.starts_with("DETAIL:")) {
-            message += " (" + std::string(Trim(line.substr(7))) + ")";
-        } else if (line.starts_with("This probably means the server terminated") ||
-                   line.starts_with("before or while processing the request") ||
-                   line == "invalid socket") {
-            continue;
-        } else if (line.starts_with("Is the server running")) {
-            hint += hint.empty() ? "" : " ";
-            hint += line;
-        } else {
-            message += message.empty() ? "" : "; ";
-            message += line;
-        }
-    }
-    if (message.empty()) {
-        message = "connection failed";
-    }
-    return Status::Unavailable(std::move(message), std::move(hint));
-}
-
-Status ResultStatus(const PGresult* result) {
-    auto field = [result](int code) -> std::string {
-        const char* text = PQresultErrorField(result, code);
-        return text == nullptr ? "" : text;
-    };
-    std::string sqlstate = field(PG_DIAG_SQLSTATE);
-    std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
-    if (message.empty() || sqlstate.empty()) {
-        // Made by libpq itself: the connection broke or the protocol was violated.
-        return ConnectionStatus(PQresultErrorMessage(result));
-    }
-    std::string detail = field(PG_DIAG_MESSAGE_DETAIL);
-    if (!detail.empty()) {
-        message += " (" + detail + ")";
-    }
-    return Status(StatusCodeOfSqlState(sqlstate), std::move(message), field(PG_DIAG_MESSAGE_HINT));
+Status TimedOut(const char* what, int timeout_ms) {
+    return Status::Unavailable(std::string(what) + " within " + std::to_string(timeout_ms) + " ms");
 }
 
 std::span<const std::byte> AsBytes(const char* data, int size) {
@@ -132,45 +69,6 @@ struct FreeMemory {
 void DropNotice(void*, const PGresult*) {}
 
 }  // namespace
-
-StatusCode StatusCodeOfSqlState(std::string_view sqlstate) {
-    struct Mapping {
-        const char* prefix;
-        StatusCode code;
-    };
-    // The first match counts: exact codes before classes. Names: utils/errcodes.txt.
-    static constexpr Mapping kMappings[] = {
-        {"42704", StatusCode::kNotFound},       // undefined_object
-        {"42P01", StatusCode::kNotFound},       // undefined_table
-        {"3D000", StatusCode::kNotFound},       // invalid_catalog_name
-        {"3F000", StatusCode::kNotFound},       // invalid_schema_name
-        {"42710", StatusCode::kAlreadyExists},  // duplicate_object
-        {"42P04", StatusCode::kAlreadyExists},  // duplicate_database
-        {"42P06", StatusCode::kAlreadyExists},  // duplicate_schema
-        {"42P07", StatusCode::kAlreadyExists},  // duplicate_table
-        {"58P01", StatusCode::kNotFound},       // undefined_file
-        {"58P02", StatusCode::kAlreadyExists},  // duplicate_file
-        {"53300", StatusCode::kUnavailable},    // too_many_connections
-        {"57P01", StatusCode::kUnavailable},    // admin_shutdown
-        {"57P02", StatusCode::kUnavailable},    // crash_shutdown
-        {"57P03", StatusCode::kUnavailable},    // cannot_connect_now
-        {"XX001", StatusCode::kCorruption},     // data_corrupted
-        {"XX002", StatusCode::kCorruption},     // index_corrupted
-        {"08", StatusCode::kUnavailable},       // connection_exception
-        {"22", StatusCode::kInvalidArgument},   // data_exception
-        {"42", StatusCode::kInvalidArgument},   // syntax_error_or_access_rule_violation
-        {"0A", StatusCode::kInvalidArgument},   // feature_not_supported
-        {"53", StatusCode::kIoError},           // insufficient_resources
-        {"55", StatusCode::kRefused},           // object_not_in_prerequisite_state
-        {"58", StatusCode::kIoError},           // system_error
-    };
-    for (const Mapping& mapping : kMappings) {
-        if (sqlstate.starts_with(mapping.prefix)) {
-            return mapping.code;
-        }
-    }
-    return StatusCode::kInternal;
-}
 
 std::string QuoteConnstrValue(std::string_view value) {
     std::string quoted = "'";
@@ -232,16 +130,11 @@ Result<PqConnection> PqConnection::Connect(const std::string& connstr, int timeo
             break;
         }
         short events = want == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        switch (WaitSocket(PQsocket(connection), events, wake_fd, deadline)) {
-            case WaitOutcome::kReady:
-                break;
-            case WaitOutcome::kTimeout:
-                return Status::Unavailable("connection timed out after " +
-                                           std::to_string(timeout_ms) + " ms");
-            case WaitOutcome::kWoken:
-                return Interrupted();
-            case WaitOutcome::kFailed:
-                return ErrnoStatus("wait for", "connection", errno);
+        ZENITH_ASSIGN_OR_RETURN(bool ready,
+                                WaitSocket(PQsocket(connection), events, wake_fd, deadline));
+        if (!ready) {
+            return Status::Unavailable("connection timed out after " + std::to_string(timeout_ms) +
+                                       " ms");
         }
         want = PQconnectPoll(connection);
     }
@@ -281,24 +174,13 @@ Status PqConnection::Flush(int timeout_ms) {
             return LostConnection();
         }
         // Also read: a peer that waits for us to read would never take what we send.
-        switch (WaitSocket(socket(), POLLIN | POLLOUT, wake_fd_, deadline)) {
-            case WaitOutcome::kReady:
-                if (PQconsumeInput(connection_.get()) == 0) {
-                    return LostConnection();
-                }
-                break;
-            case WaitOutcome::kTimeout:
-                Close();
-                return Status::Unavailable("could not send within " + std::to_string(timeout_ms) +
-                                           " ms");
-            case WaitOutcome::kWoken:
-                Close();
-                return Interrupted();
-            case WaitOutcome::kFailed: {
-                Status status = ErrnoStatus("wait for", "connection", errno);
-                Close();
-                return status;
-            }
+        Result<bool> ready = WaitSocket(socket(), POLLIN | POLLOUT, wake_fd_, deadline);
+        if (!ready.ok() || !*ready) {
+            Close();
+            return ready.ok() ? TimedOut("could not send", timeout_ms) : ready.status();
+        }
+        if (PQconsumeInput(connection_.get()) == 0) {
+            return LostConnection();
         }
     }
 }
@@ -316,21 +198,10 @@ Status PqConnection::Start(const std::string& command, int timeout_ms) {
 Result<PqConnection::ResultPtr> PqConnection::NextResult(int timeout_ms) {
     Deadline deadline(timeout_ms);
     while (PQisBusy(connection_.get())) {
-        switch (WaitSocket(socket(), POLLIN, wake_fd_, deadline)) {
-            case WaitOutcome::kReady:
-                break;
-            case WaitOutcome::kTimeout:
-                Close();
-                return Status::Unavailable("no answer within " + std::to_string(timeout_ms) +
-                                           " ms");
-            case WaitOutcome::kWoken:
-                Close();
-                return Interrupted();
-            case WaitOutcome::kFailed: {
-                Status status = ErrnoStatus("wait for", "connection", errno);
-                Close();
-                return status;
-            }
+        Result<bool> ready = WaitSocket(socket(), POLLIN, wake_fd_, deadline);
+        if (!ready.ok() || !*ready) {
+            Close();
+            return ready.ok() ? TimedOut("no answer", timeout_ms) : ready.status();
         }
         // A failure shows as an error result, which PQgetResult makes; the loop must end for that.
         if (PQconsumeInput(connection_.get()) == 0) {
@@ -490,15 +361,9 @@ Result<std::optional<std::string>> PqConnection::ReceiveCopyData(int timeout_ms)
         if (time_is_over) {
             return std::optional<std::string>();
         }
-        switch (WaitSocket(socket(), POLLIN, wake_fd_, deadline)) {
-            case WaitOutcome::kReady:
-                break;
-            case WaitOutcome::kTimeout:
-                return std::optional<std::string>();
-            case WaitOutcome::kWoken:
-                return Interrupted();
-            case WaitOutcome::kFailed:
-                return ErrnoStatus("wait for", "connection", errno);
+        ZENITH_ASSIGN_OR_RETURN(bool ready, WaitSocket(socket(), POLLIN, wake_fd_, deadline));
+        if (!ready) {
+            return std::optional<std::string>();
         }
         // Half a message may be all there is: look once more, then give up without polling on.
         time_is_over = timeout_ms >= 0 && deadline.RemainingMs() == 0;
@@ -568,25 +433,13 @@ Status PqConnection::CopyOut(const std::string& command,
         if (PQstatus(connection_.get()) == CONNECTION_BAD) {
             return LostConnection();
         }
-        Status wait_error;
-        switch (WaitSocket(socket(), POLLIN, wake_fd_, Deadline(timeout_ms))) {
-            case WaitOutcome::kReady:
-                // A failure shows when everything that came before it has been taken.
-                static_cast<void>(PQconsumeInput(connection_.get()));
-                continue;
-            case WaitOutcome::kTimeout:
-                wait_error =
-                    Status::Unavailable("no data within " + std::to_string(timeout_ms) + " ms");
-                break;
-            case WaitOutcome::kWoken:
-                wait_error = Interrupted();
-                break;
-            case WaitOutcome::kFailed:
-                wait_error = ErrnoStatus("wait for", "connection", errno);
-                break;
+        Result<bool> ready = WaitSocket(socket(), POLLIN, wake_fd_, Deadline(timeout_ms));
+        if (!ready.ok() || !*ready) {
+            Close();
+            return ready.ok() ? TimedOut("no data", timeout_ms) : ready.status();
         }
-        Close();
-        return wait_error;
+        // A failure shows when everything that came before it has been taken.
+        static_cast<void>(PQconsumeInput(connection_.get()));
     }
 }
 

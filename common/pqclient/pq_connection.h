@@ -8,7 +8,7 @@
 //           interruption of anything but ReceiveCopyData the connection is closed: what the server
 //           still sends could not be told apart from the answer to the next command.
 // Errors    carry the server's primary message with its detail in parentheses, its hint, and a
-//           code mapped from the SQLSTATE (StatusCodeOfSqlState). A broken connection is
+//           code mapped from the SQLSTATE (pq_errors.h). A broken connection is
 //           kUnavailable. Connect failures are kUnavailable whatever the server said.
 // Threads   one thread at a time. To stop a thread that waits here, make its wake descriptor
 //           (an eventfd or pipe) readable.
@@ -41,9 +41,6 @@ struct PqRows {
     // Index of a column by name; nullopt when there is none.
     std::optional<size_t> FindColumn(std::string_view name) const;
 };
-
-// The code a caller would act on for an SQLSTATE of a server; kInternal when there is none better.
-StatusCode StatusCodeOfSqlState(std::string_view sqlstate);
 
 // 'value' quoted for a libpq connection string: host=<quoted>.
 std::string QuoteConnstrValue(std::string_view value);

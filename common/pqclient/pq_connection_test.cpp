@@ -10,6 +10,7 @@
 
 #include "common/base/byte_writer.h"
 #include "common/base/unique_fd.h"
+#include "common/pqclient/pq_errors.h"
 
 namespace zenith {
 namespace {
