@@ -105,10 +105,32 @@ SQL
     sql -c "COPY (SELECT * FROM bulk$1 WHERE i <= 50000) TO STDOUT" | sql -c "COPY bulk$1 FROM STDIN"
 }
 
+# What is written from begin_writes to report_writes NAME, against the WAL of that time.
+begin_writes() {
+    writes_at=$(counted_bytes)
+    blocks_at=$(blocks_written)
+    wal_at=$(wal_position)
+    started=$(milliseconds)
+}
+report_writes() {
+    local seconds=$((($(milliseconds) - started) / 1000)) blocks wal
+    note_memory
+    blocks=$(($(blocks_written) - blocks_at))
+    # What is still in memory belongs to it as well.
+    zenith pg stop main
+    restart stop > "$WORK/log/restart.log"
+    zenith pg start main
+    compute_port=$(compute_field main port)
+    wal=$(($(wal_position) - wal_at))
+    verdict "$1: bytes written / WAL ($((wal / mb)) MB, $seconds s)" \
+        "$(ratio $(($(counted_bytes) - writes_at)) "$wal")" 2.0 ""
+    say "          in whole blocks: $(ratio "$blocks" "$wal")"
+}
+
 # ---- one amount of history ------------------------------------------------------------------------
 
 measure() {
-    local amount=$(($1 * mb)) scale=$2 tpcb=$3 begin counted blocks bulk_wal tpcb_wal number
+    local amount=$(($1 * mb)) scale=$2 tpcb=$3 begin number
     say "== $1 MB of WAL: TPC-B of scale $scale"
     REPO=$WORK/repo-$1/.zenith
     as_server_user mkdir -p "$WORK/repo-$1"
@@ -126,9 +148,8 @@ measure() {
     timeline=$(sql -c 'SHOW zenith.timeline')
     memory_peak=0
 
+    begin_writes
     begin=$(wal_position)
-    counted=$(counted_bytes)
-    blocks=$(blocks_written)
     pgbench -i -q -s "$scale" -h "$compute_host" -p "$compute_port" postgres > "$WORK/log/pgbench-init.log" 2>&1 \
         || { cat "$WORK/log/pgbench-init.log" >&2; fail "pgbench -i"; }
     sql -c "CREATE TABLE marks (n int)"
@@ -138,39 +159,16 @@ measure() {
     note_memory
     relation=$(sql -c "SELECT '1663/' || d.oid || '/' || pg_relation_filenode('pgbench_accounts')
                          FROM pg_database d WHERE datname = 'postgres'")
-    # What is still in memory belongs to it as well.
-    blocks=$(($(blocks_written) - blocks))
-    zenith pg stop main
-    restart stop > "$WORK/log/restart.log"
-    zenith pg start main
-    compute_port=$(compute_field main port)
-    bulk_wal=$(($(wal_position) - begin))
-    verdict "bulk: bytes written / WAL ($((bulk_wal / mb)) MB)" \
-        "$(ratio $(($(counted_bytes) - counted)) "$bulk_wal")" 2.0 ""
-    say "          in whole blocks: $(ratio "$blocks" "$bulk_wal")"
-
+    report_writes bulk
+    begin_writes
     begin=$(wal_position)
-    counted=$(counted_bytes)
-    blocks=$(blocks_written)
-    local started
-    started=$(milliseconds)
     tpcb_until $((begin + tpcb / 20 * 19))
     for ((number = 1; number <= 20; number++)); do
         sql -c "INSERT INTO marks VALUES ($number)"
         marks[number]=$(sql -c 'SELECT pg_current_wal_insert_lsn()')
         tpcb_until $((begin + tpcb / 20 * 19 + tpcb / 400 * number))
     done
-    local seconds=$((($(milliseconds) - started) / 1000))
-    note_memory
-    blocks=$(($(blocks_written) - blocks))
-    zenith pg stop main
-    restart stop > "$WORK/log/restart.log"
-    zenith pg start main
-    compute_port=$(compute_field main port)
-    tpcb_wal=$(($(wal_position) - begin))
-    verdict "TPC-B: bytes written / WAL ($((tpcb_wal / mb)) MB, $seconds s)" \
-        "$(ratio $(($(counted_bytes) - counted)) "$tpcb_wal")" 2.0 ""
-    say "          in whole blocks: $(ratio "$blocks" "$tpcb_wal")"
+    report_writes TPC-B
 
     measure_restarts
     measure_memory
@@ -213,18 +211,19 @@ measure_memory() {
 }
 
 measure_branches() {
-    local points=() number times=() start figures before name
+    local points=() number times=() start figures name
     for ((number = 1; number <= 20; number++)); do
         points+=("main@${marks[number]}")
     done
-    before=$(du -sB1 "$REPO/timelines" "$REPO/refs" | awk '{ sum += $1 } END { printf "%d\n", sum }')
+    touch "$WORK/before_branches"
     figures=$("$WORK/storage_probe" branches "$socket" "$branch_count" b "${points[@]}")
     say "          $branch_count branches by branch_create: p50, p99, max, mean: $figures ms"
     verdict "branch_create, 99th percentile" "$(cut -d' ' -f2 <<< "$figures")" 5 ms
-    # What page server and file system have used for them, without what was going on otherwise.
+    # Their directories and names, with what these have in them.
     verdict "bytes on disk for a branch" \
-        $((($(du -sB1 "$REPO/timelines" "$REPO/refs" | awk '{ sum += $1 } END { printf "%d\n", sum }') - before) / branch_count)) \
-        20000 bytes
+        $(($(find "$REPO"/timelines/* "$REPO"/refs/branches/* -maxdepth 0 -newer "$WORK/before_branches" \
+            ! -path "*/$timeline" -exec du -csB1 {} + | awk '$2 == "total" { sum += $1 } END { printf "%d", sum }') \
+            / branch_count)) 20000 bytes
     for ((number = 1; number <= 100; number++)); do
         start=${EPOCHREALTIME/[.,]/}
         "$ZENITH" branch "c$number" main > "$WORK/log/branch.log" 2>&1 || fail "zenith branch c$number"
