@@ -33,25 +33,15 @@ began=$(milliseconds)
 # ---- programs -----------------------------------------------------------------------------------------
 
 # Copies, because the user of the servers may not reach the source tree.
-mkdir "$WORK/bin" "$WORK/pg_bin"
+mkdir "$WORK/bin"
 cp "${CHECK_PAGES:-$SOURCE_DIR/build/test/check_pages}" "$WORK/bin/check_pages" \
     || fail "build the comparing program with: make build/test/check_pages"
 gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared \
     -I"$("$PG_CONFIG" --includedir-server)" \
     -o "$WORK/bin/stepping_standby.so" "$REGRESS_DIR/check_pages/stepping_standby.c"
 
-# `zenith init` removes the cluster it imports; this initdb keeps a copy, for the standby. It is
-# made once and altered for each workload that wants it (prepare_NAME), before it is imported.
-for program in "$PG_BINDIR"/*; do
-    ln -s "$program" "$WORK/pg_bin/"
-done
-rm "$WORK/pg_bin/initdb"
-cat > "$WORK/pg_bin/initdb" <<SCRIPT
-#!/bin/bash
-set -e
-cp -a "$WORK/cluster/." "\$2"
-SCRIPT
-chmod 755 "$WORK/pg_bin/initdb"
+# Made once and altered for each workload that wants it (prepare_NAME), before it is imported.
+import_from "$WORK/cluster"
 plain_initdb "$WORK/pristine"
 # A compute decides about its settings, so does the standby.
 grep -v '^#' "$WORK/pristine/postgresql.conf" > "$WORK/log/postgresql.conf" || true
@@ -120,39 +110,15 @@ write_names() {
     done > "$DIR/names" 2> "$DIR/names.log" || true
 }
 
-# Copies the WAL of timeline $1, which began at LSN $2, to the standby. What a branch's first segment
-# lacks is in its parent's.
-copy_wal() {
-    local file target begin=0 low=$((16#${2#*/}))
-    for file in "$REPO/timelines/$1/wal"/*; do
-        if ! [[ $(basename "$file") =~ ^[0-9A-F]{24}$ ]]; then
-            continue
-        fi
-        target=$DIR/standby/pg_wal/$(basename "$file")
-        begin=0
-        if [ "$low" != 0 ] && [ "$(basename "$file")" = "$(segment_of "$2")" ]; then
-            begin=$((low % (16 << 20)))
-        fi
-        if [ "$begin" = 0 ]; then
-            cp --reflink=auto "$file" "$target"
-        else
-            dd if="$file" of="$target" bs=64k iflag=skip_bytes oflag=seek_bytes skip="$begin" \
-                seek="$begin" conv=notrunc status=none
-        fi
-        truncate -s 16M "$target"
-    done
-}
-segment_of() { printf '%08X%08X%08X' 1 $((16#${1%/*})) $((16#${1#*/} >> 24)); }
-
 start_standby() {
     mkdir "$DIR/pipes"
     mkfifo "$DIR/pipes/commands" "$DIR/pipes/reports"
     touch "$DIR/pipes/pages"
     cp -a "$WORK/cluster" "$DIR/standby"
     if [ -n "$parent" ]; then
-        copy_wal "$parent" 0/0
+        copy_wal "$parent" 0/0 "$DIR/standby"
     fi
-    copy_wal "$timeline" "$branched_at"
+    copy_wal "$timeline" "$branched_at" "$DIR/standby"
     touch "$DIR/standby/standby.signal"
     cp "$WORK/log/postgresql.conf" "$DIR/standby/postgresql.conf"
     cat >> "$DIR/standby/postgresql.conf" <<CONF

@@ -141,14 +141,51 @@ plain_start() {
 
 # ---- repository and computes ----------------------------------------------------------------------
 
-# Creates a repository in $REPO and starts its page server.
+# Creates a repository in $REPO and starts its page server. Arguments are those of `zenith init`.
 start_repository() {
     REPO=$WORK/repo/.zenith
     as_server_user mkdir -p "$WORK/repo"
     export ZENITH_REPO_DIR=$REPO
-    zenith init ${ZENITH_TEST_CHECKSUMS:+--data-checksums}
+    zenith init ${ZENITH_TEST_CHECKSUMS:+--data-checksums} "$@"
     zenith start
 }
+
+# import_from DIRECTORY: `zenith init --pg-bindir "$WORK/pg_bin"` takes a copy of the cluster in
+# DIRECTORY. It removes what it imports, and with the original at hand a plain server can follow.
+import_from() {
+    local program
+    mkdir "$WORK/pg_bin"
+    for program in "$PG_BINDIR"/*; do
+        ln -s "$program" "$WORK/pg_bin/"
+    done
+    rm "$WORK/pg_bin/initdb"
+    printf '#!/bin/sh\nexec cp -a "%s/." "$2"\n' "$1" > "$WORK/pg_bin/initdb"
+    chmod 755 "$WORK/pg_bin/initdb"
+}
+
+# copy_wal TIMELINE BEGIN DATA: copies the WAL of a timeline that began at LSN BEGIN into the data
+# directory of a plain server. What a branch's first segment lacks is in its parent's: copy that first.
+copy_wal() {
+    local file target begin low=$((16#${2#*/}))
+    for file in "$REPO/timelines/$1/wal"/*; do
+        if ! [[ $(basename "$file") =~ ^[0-9A-F]{24}$ ]]; then
+            continue
+        fi
+        target=$3/pg_wal/$(basename "$file")
+        begin=0
+        if [ "$low" != 0 ] && [ "$(basename "$file")" = "$(segment_of "$2")" ]; then
+            begin=$((low % (16 << 20)))
+        fi
+        if [ "$begin" = 0 ]; then
+            cp --reflink=auto "$file" "$target"
+        else
+            dd if="$file" of="$target" bs=64k iflag=skip_bytes oflag=seek_bytes skip="$begin" \
+                seek="$begin" conv=notrunc status=none
+        fi
+        truncate -s 16M "$target"
+    done
+}
+segment_of() { printf '%08X%08X%08X' 1 $((16#${1%/*})) $((16#${1#*/} >> 24)); }
 
 # The CLI; what it prints is kept in a log and shown when it fails.
 zenith() {

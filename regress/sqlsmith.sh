@@ -2,8 +2,8 @@
 # make check-sqlsmith SECONDS=600: random SQL (the Debian package sqlsmith) against a compute that
 # holds the regression database, cold and with 1 MB of shared buffers. Afterwards the compute must be
 # the one that was started, its log must hold nothing that only a storage manager or a damaged page
-# brings, and every internal or system error that it gives again must be one of a plain server with
-# the same database, too.
+# brings, and every internal or system error that it gives again must be one of a plain server, too,
+# which has the same pages: it has recovered to the same point from the compute's WAL.
 #
 #   sqlsmith.sh [SECONDS]
 #   ZENITH_SEED=NUMBER   repeats the random choices of an earlier run (timing aside)
@@ -24,6 +24,7 @@ if ! command -v sqlsmith > /dev/null; then
 fi
 
 setup_workdir sqlsmith
+began=$(milliseconds)
 find_zenith
 unpack_suites
 as_server_user mkdir "$WORK/log/compute"
@@ -33,12 +34,12 @@ SETTINGS+=(logging_collector=on log_destination=jsonlog "log_directory=$WORK/log
 # whom all functions are open.
 LOGIN="CREATE ROLE smith LOGIN; GRANT pg_read_all_data, pg_write_all_data, pg_monitor TO smith"
 
-start_compute
+plain_initdb "$WORK/cluster"
+import_from "$WORK/cluster"
+start_compute --pg-bindir "$WORK/pg_bin"
 run_suite compute
 psql -Xq -v ON_ERROR_STOP=1 -h "$HOST" -p "$PORT" -d regression -c "$LOGIN" \
     -c 'CREATE EXTENSION zenith' -c 'CREATE EXTENSION pageinspect'
-pg_dumpall --roles-only -h "$HOST" -p "$PORT" | grep -v 'ROLE postgres;' > "$WORK/roles.sql"
-pg_dump -Fc -h "$HOST" -p "$PORT" -f "$WORK/regression.dump" regression
 zenith pg stop first
 zenith pg start first
 started() { psql -XAt -h "$HOST" -p "$PORT" -d postgres -c 'SELECT pg_postmaster_start_time()'; }
@@ -79,16 +80,39 @@ say "$executed queries executed"
 
 # ---- what the log says ----------------------------------------------------------------------------------
 
+logged=$(wc -l < "$json")
 compute_port=$PORT
 compute_host=$HOST
-start_plain plain
-psql -Xq -v ON_ERROR_STOP=1 -h "$HOST" -p "$PORT" -d postgres -f "$WORK/roles.sql"
-createdb -h "$HOST" -p "$PORT" -T template0 regression
-pg_restore -h "$HOST" -p "$PORT" -d regression "$WORK/regression.dump" \
-    > "$WORK/log/restore.log" 2>&1 || true  # the extension zenith is not for plain servers
-psql -Xq -v ON_ERROR_STOP=1 -h "$HOST" -p "$PORT" -d postgres <<SQL
+timeline=$(psql -XAt -h "$HOST" -p "$PORT" -d postgres -c 'SHOW zenith.timeline')
+stopped_at=$(psql -XAt -h "$HOST" -p "$PORT" -d postgres -c 'SELECT pg_current_wal_insert_lsn()')
+zenith pg stop first
+cp -a "$WORK/cluster" "$WORK/plain-data"
+copy_wal "$timeline" 0/0 "$WORK/plain-data"
+touch "$WORK/plain-data/recovery.signal"
+if [ "$(id -u)" = 0 ]; then
+    chown -R postgres: "$WORK/plain-data"
+fi
+HOST=$WORK/sock/plain
+PORT=5432
+say "a plain server recovers from the compute's WAL"
+# All WAL is there already. Unlogged tables are empty on both, as after a crash.
+plain_start "$WORK/plain-data" "$HOST" "restore_command=false" hot_standby=off max_wal_size=10GB \
+    "${SETTINGS[@]}" "log_filename=plain"
+zenith pg start first
+# pg_ctl does not wait for the end of a recovery without connections.
+recovering_since=$EPOCHSECONDS
+until pg_isready -q -h "$HOST" -p "$PORT"; do
+    [ $((EPOCHSECONDS - recovering_since)) -lt 600 ] || fail "the plain server does not get ready"
+    sleep 0.2
+done
+[ "$(psql -XAt -h "$HOST" -p "$PORT" -d postgres -c "SELECT pg_current_wal_insert_lsn() > '$stopped_at'")" = t ] \
+    || fail "the plain server did not recover to $stopped_at"
+
+# What the compute logged of sqlsmith.
+createdb -h "$HOST" -p "$PORT" -T template0 log
+psql -Xq -v ON_ERROR_STOP=1 -h "$HOST" -p "$PORT" -d log <<SQL
 CREATE TABLE line (line jsonb);
-\copy line from program 'tail -n +$((skip + 1)) $json' with (format csv, quote e'\x01', delimiter e'\x02')
+\copy line from program 'sed -n $((skip + 1)),${logged}p $json' with (format csv, quote e'\x01', delimiter e'\x02')
 CREATE TABLE message AS
     SELECT line->>'error_severity' AS severity, line->>'state_code' AS code,
            line->>'message' AS message, line->>'statement' AS statement
@@ -98,15 +122,15 @@ CREATE TABLE message AS
 SELECT severity, code, count(*), min(left(message, 60)) AS example
   FROM message WHERE severity <> 'LOG' GROUP BY 1, 2 ORDER BY 3 DESC;
 SQL
-bad=$(psql -XAt -h "$HOST" -p "$PORT" -d postgres -c "
+bad=$(psql -XAt -h "$HOST" -p "$PORT" -d log -c "
     SELECT severity || ':  ' || message FROM message
      WHERE severity = 'PANIC' OR code IN ('XX001', 'XX002')
         OR message ~ '$(unhealthy_messages)'")
 [ -z "$bad" ] || { printf '%s\n' "$bad" >&2; fail "the compute logged what a healthy server does not"; }
 
 # try_again HOST PORT: runs what gave an internal, system or resource error once more; prints
-# statement number and SQLSTATE.
-psql -XAtq -h "$HOST" -p "$PORT" -d postgres -v ON_ERROR_STOP=1 -o "$WORK/suspects.sql" <<'SQL'
+# statement number, SQLSTATE and message.
+psql -XAtq -h "$HOST" -p "$PORT" -d log -v ON_ERROR_STOP=1 -o "$WORK/suspects.sql" <<'SQL'
 SELECT format(E'SELECT pg_temp.try(%s, %L);', row_number() OVER (), statement)
   FROM (SELECT DISTINCT ON (message, left(statement, 500)) statement FROM message
          WHERE code ~ '^(XX|58|53)' AND statement IS NOT NULL
@@ -122,7 +146,7 @@ BEGIN
     EXECUTE statement;
     RETURN number || ' ok';
 EXCEPTION WHEN OTHERS THEN
-    RETURN number || ' ' || SQLSTATE;
+    RETURN number || ' ' || SQLSTATE || ' ' || translate(SQLERRM, E'\n', ' ');
 END $$;
 SQL
         cat "$WORK/suspects.sql"
@@ -130,12 +154,13 @@ SQL
 }
 try_again "$compute_host" "$compute_port" | grep -E ' (XX|58|53)' | sort > "$WORK/compute.again" || true
 try_again "$HOST" "$PORT" | sort > "$WORK/plain.again"
-comm -23 "$WORK/compute.again" "$WORK/plain.again" > "$WORK/only.again"
+# By number and code: messages name files and processes.
+join -v 1 <(sed 's/ /:/' "$WORK/compute.again") <(sed 's/ /:/' "$WORK/plain.again") > "$WORK/only.again"
 say "$(grep -c '^SELECT pg_temp.try(' "$WORK/suspects.sql") statements with internal or system errors," \
     "$(wc -l < "$WORK/compute.again") give them again, $(wc -l < "$WORK/only.again") not on a plain server"
 if [ -s "$WORK/only.again" ]; then
-    while read -r number code; do
-        printf '%s: ' "$code" >&2
+    while IFS=': ' read -r number code message; do
+        printf '%s: %s: ' "$code" "$message" >&2
         grep -m 1 -A 200 "^SELECT pg_temp.try($number," "$WORK/suspects.sql" \
             | sed '1!{/^SELECT pg_temp.try(/,$d}' >&2
     done < "$WORK/only.again"
@@ -147,4 +172,4 @@ HOST=$compute_host
 PORT=$compute_port
 check_amcheck first
 zenith stop
-say "check-sqlsmith passed"
+say "check-sqlsmith passed in $((($(milliseconds) - began) / 1000)) s"

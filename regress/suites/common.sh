@@ -141,9 +141,10 @@ address_of() {
     HOST=$(psql -XAt -h 127.0.0.1 -p "$PORT" -d postgres -c 'SHOW unix_socket_directories')
 }
 
+# Arguments are those of `zenith init`.
 start_compute() {
     local settings=() setting
-    start_repository
+    start_repository "$@"
     for setting in "${SETTINGS[@]}" ${ZENITH_TEST_SETTINGS:-}; do
         settings+=(--set "$setting")
     done
