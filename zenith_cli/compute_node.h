@@ -86,6 +86,8 @@ class ComputeNode {
           file_(std::move(file)),
           directory_(repository.ComputeDirectory(file_.name)) {}
 
+    static Result<TimelineId> TimelineOfBranch(const Repository& repository,
+                                               const std::string& branch);
     Result<UniqueFd> Lock();
     Status SettlePort(std::optional<int> wanted);
     Status FetchBaseBackup(PqConnection& connection, const std::string& target) const;
