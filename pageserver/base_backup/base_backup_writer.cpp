@@ -52,6 +52,12 @@ const char* const kDirectories[] = {"global",
                                     "pg_logical/snapshots",
                                     "pg_logical/mappings"};
 
+// A file that cannot be opened, so that whoever copies the data directory as the server's user fails
+// instead of taking holes for pages: BASE_BACKUP of a walsender (sendFile() of basebackup.c), cp,
+// tar. The error shows the name, and no more. Nothing of PostgreSQL's own opens it: the only walk
+// over all files of a start, SyncDataDirectory() of fd.c, leaves out what it may not open.
+constexpr const char* kCopyGuard = "zenith_compute_do_not_copy_use_zenith_branch_or_pg_dump";
+
 constexpr uint64_t kXactsPerPage = kPageSize * 4;          // CLOG_XACTS_PER_PAGE
 constexpr uint32_t kMultiOffsetsPerPage = kPageSize / 4;   // MULTIXACT_OFFSETS_PER_PAGE
 constexpr uint32_t kMultiMembersPerPage = kPageSize / 20 * 4;  // MULTIXACT_MEMBERS_PER_PAGE
@@ -75,6 +81,7 @@ class Writer {
           tar_(sink) {}
 
     Status Write() {
+        ZENITH_RETURN_IF_ERROR(tar_.File(kCopyGuard, {}, 0));
         ZENITH_RETURN_IF_ERROR(WriteDirectories());
         ZENITH_RETURN_IF_ERROR(WriteConfiguration());
         ZENITH_RETURN_IF_ERROR(WriteRelationMaps());

@@ -136,6 +136,12 @@ TEST_F(BaseBackupTest, FreshCluster) {
         ASSERT_EQ(stat((directory_ + "/" + name).c_str(), &info), 0) << name;
         EXPECT_EQ(info.st_mode, static_cast<unsigned>(S_IFDIR | 0700)) << name;
     }
+    struct stat guard;
+    ASSERT_EQ(stat((directory_ + "/zenith_compute_do_not_copy_use_zenith_branch_or_pg_dump").c_str(),
+                   &guard),
+              0);
+    EXPECT_EQ(guard.st_mode, static_cast<unsigned>(S_IFREG)) << "nobody may open it";
+    EXPECT_EQ(guard.st_size, 0);
     EXPECT_EQ(Size("base/1/1259"), 3 * 8192);
     EXPECT_EQ(Blocks("base/1/1259"), 0) << "a hole";
     EXPECT_EQ(Size("base/5/1259_vm"), 8192);

@@ -102,8 +102,8 @@ Status TarStream::Directory(const std::string& path) {
     return Header(path + "/", '5', 0700, 0, {});
 }
 
-Status TarStream::File(const std::string& path, std::string_view content) {
-    ZENITH_RETURN_IF_ERROR(Header(path, '0', 0600, content.size(), {}));
+Status TarStream::File(const std::string& path, std::string_view content, unsigned mode) {
+    ZENITH_RETURN_IF_ERROR(Header(path, '0', mode, content.size(), {}));
     return PutPadded(content);
 }
 

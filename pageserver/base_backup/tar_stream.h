@@ -25,7 +25,8 @@ class TarStream {
     explicit TarStream(BaseBackupSink& sink);
 
     Status Directory(const std::string& path);
-    Status File(const std::string& path, std::string_view content);
+    // `mode`: permission bits.
+    Status File(const std::string& path, std::string_view content, unsigned mode = 0600);
     // A file of `size` bytes that reads as zeroes and takes no room.
     Status Hole(const std::string& path, uint64_t size) {
         return size == 0 ? File(path, {}) : SparseFile(path, size, {});

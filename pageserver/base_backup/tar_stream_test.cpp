@@ -66,6 +66,7 @@ TEST_F(TarStreamTest, GnuTarExtracts) {
     ASSERT_TRUE(tar.File("base/odd", odd).ok());
     ASSERT_TRUE(tar.File("base/exact", exact).ok());
     ASSERT_TRUE(tar.File("base/empty", "").ok());
+    ASSERT_TRUE(tar.File("base/closed", "", 0).ok());
     ASSERT_TRUE(tar.Hole("base/5/zero", 0).ok());
     ASSERT_TRUE(tar.Hole("base/5/small", 8192).ok());
     ASSERT_TRUE(tar.Hole("base/5/full", 1ull << 30).ok());
@@ -76,6 +77,7 @@ TEST_F(TarStreamTest, GnuTarExtracts) {
 
     EXPECT_EQ(StatOf("base/5").st_mode & 07777, 0700u);
     EXPECT_EQ(StatOf("base/odd").st_mode & 07777, 0600u);
+    EXPECT_EQ(StatOf("base/closed").st_mode & 07777, 0u);
     EXPECT_EQ(ContentOf("base/odd"), odd);
     EXPECT_EQ(ContentOf("base/exact"), exact);
     EXPECT_EQ(ContentOf("base/after"), "end");

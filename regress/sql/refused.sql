@@ -7,6 +7,9 @@ SELECT pg_backup_start('copy');
 -- WAL can be had, and logical replication has no part in this.
 \! psql -XAt "host=127.0.0.1 port=$PGPORT replication=true application_name=pg_receivewal" -c IDENTIFY_SYSTEM | wc -l
 \! psql -XAt "host=127.0.0.1 port=$PGPORT dbname=regression replication=database" -c IDENTIFY_SYSTEM | wc -l
+-- What no hook can refuse meets a file that the server's user cannot open: BASE_BACKUP of such a connection, cp.
+\! psql -X "host=127.0.0.1 port=$PGPORT dbname=regression replication=database" -c "BASE_BACKUP (CHECKPOINT 'fast')" 2>&1 > /dev/null | grep ERROR
+\! as_owner() { if [ `id -u` = 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; else "$@"; fi; }; as_owner cp -a $ZENITH_REPO_DIR/computes/refused/pgdata $ZENITH_TEST_DIR/copied 2>&1 | sed -n 's/.*\(zenith_compute[a-z_]*\).*: \(Perm.*\)/\1: \2/p'; rm -r $ZENITH_TEST_DIR/copied
 
 -- Relation files by their path.
 CREATE TABLE t AS SELECT 1 AS id;
