@@ -18,6 +18,7 @@
 #include "zenith_datadir.h"
 #include "zenith_guc.h"
 #include "zenith_keep.h"
+#include "zenith_logical.h"
 #include "zenith_redo.h"
 #include "zenith_refuse.h"
 #include "zenith_smgr.h"
@@ -74,4 +75,5 @@ _PG_init(void)
 		register_worker("zenith keep", "zenith_keep_main");
 	}
 	zenith_refuse_init();
+	zenith_logical_init();
 }

@@ -42,6 +42,7 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrtab.h"
 
+#include "zenith_logical.h"
 #include "zenith_refuse.h"
 
 /* kReceiverApplicationName of the page server. */
@@ -71,6 +72,8 @@ client_authentication(Port *port, int status)
 		next_client_authentication(port, status);
 
 	/* With a database it is logical replication. */
+	if (status == STATUS_OK && am_walsender && am_db_walsender)
+		zenith_logical_publish();
 	if (status == STATUS_OK && am_walsender && !am_db_walsender)
 	{
 		const char *name = port->application_name != NULL ? port->application_name : "";
