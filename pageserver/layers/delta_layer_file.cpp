@@ -303,6 +303,10 @@ Result<SearchStep> DeltaLayerFileImpl::SearchPage(const PageKey& key, Lsn at,
             return false;
         }
         if (what == kDeltaPageImage) {
+            if (history->PassesOver(entry.lsn)) {
+                return true;
+            }
+            history->base_is_image = true;
             if (!history->skip_base) {
                 ZENITH_ASSIGN_OR_RETURN(history->base, ReadImage(entry, key));
             }

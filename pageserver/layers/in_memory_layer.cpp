@@ -88,6 +88,10 @@ bool InMemoryLayer::CollectVersions(std::span<const PageVersion> versions, Lsn l
             return true;
         }
         if (version.is_image()) {
+            if (history->PassesOver(version.end())) {
+                continue;
+            }
+            history->base_is_image = true;
             if (!history->skip_base) {
                 history->base = *images_[version.image_index()];
             }

@@ -248,6 +248,14 @@ Status TimelineImpl::FindPage(PageKey key, Lsn at, View view, PageHistory* histo
     const TimelineImpl* timeline = this;
     size_t pinned = history->records.size();
     for (;;) {
+        if (history->records_before_image > 0) {
+            if (view == nullptr) {
+                ZENITH_ASSIGN_OR_RETURN(view, timeline->Look(at));
+            }
+            // What is newer, images included, was written since retention took place: all records
+            // that lead to it are there.
+            history->images_count_until = view->readable_from;
+        }
         SearchStep step;
         ZENITH_ASSIGN_OR_RETURN(step, timeline->SearchLayers(at, &view, [&](const Layer& layer) {
             return layer.SearchPage(key, at, history);
@@ -552,6 +560,15 @@ Result<PageHistory> TimelineImpl::CollectPageSince(const PageKey& key, Lsn known
     ZENITH_RETURN_IF_ERROR(CheckUsable(at));
     Result<PageHistory> history{PageHistory{}};
     history->known = known;
+    ZENITH_RETURN_IF_ERROR(FindPage(key, at, nullptr, &*history));
+    return history;
+}
+
+Result<PageHistory> TimelineImpl::CollectPageFromWal(const PageKey& key, Lsn at,
+                                                     size_t max_records) {
+    ZENITH_RETURN_IF_ERROR(CheckUsable(at));
+    Result<PageHistory> history{PageHistory{}};
+    history->records_before_image = key.is_slru ? 0 : max_records;
     ZENITH_RETURN_IF_ERROR(FindPage(key, at, nullptr, &*history));
     return history;
 }

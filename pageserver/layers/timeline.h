@@ -69,14 +69,25 @@ struct PageHistory {
     Lsn base_lsn;
     // Oldest first.
     std::vector<RecordRef> records;
+    // The base was made by the page server in the place of records: not the initial snapshot's page.
+    bool base_is_image = false;
     // Keeps the WAL of the records from being removed.
     std::vector<std::shared_ptr<const void>> pins;
 
     // Asked for by the caller: to look no further when the record that ends here is found (the
     // caller has that version; the record then is the first one) ...
     Lsn known;
-    // ... and to be told base_lsn, not the base.
+    // ... to be told base_lsn, not the base ...
     bool skip_base = false;
+    // ... and to go on to the records that images stand for, where there are any, until so many
+    // records have been found. 0: not at all.
+    size_t records_before_image = 0;
+
+    // For whoever searches. Up to here records may be gone, and images are all there is.
+    Lsn images_count_until;
+    bool PassesOver(Lsn image) const {
+        return records.size() < records_before_image && image > images_count_until;
+    }
 
     // False when the page does not exist at that LSN: never written, truncated, dropped.
     bool exists() const { return base.has_value() || !records.empty(); }
@@ -117,6 +128,15 @@ class Timeline {
     virtual Result<PageHistory> CollectPageSince(const PageKey& key, Lsn /*known*/, Lsn at) {
         return CollectPage(key, at);
     }
+    // As CollectPage for a caller that does not believe in images: instead of one that a layer made
+    // the history has the records it stands for, and so begins with the initial snapshot or a record
+    // that needs no base. An image is its base only where retention has removed the records
+    // (base_is_image), and behind `max_records` records or a little more, which bounds the history.
+    // Relation pages: what an SLRU page's images stand for is not looked up by page.
+    virtual Result<PageHistory> CollectPageFromWal(const PageKey& key, Lsn at,
+                                                   size_t /*max_records*/) {
+        return CollectPage(key, at);
+    }
     // nullopt: the fork does not exist at that LSN.
     virtual Result<std::optional<BlockNumber>> RelationSize(const RelForkKey& rel, Lsn at) = 0;
     // Every relation fork that exists at `at`, in no particular order.
@@ -145,7 +165,8 @@ class Timeline {
     virtual void StartRecord(Lsn start, Lsn end) = 0;
     // The current record changes `key`. A relation fork is created, and grows to hold the block.
     virtual void PutRecord(const PageKey& key, uint8_t ref_flags) = 0;
-    // A literal image as of the current record's end (an SLRU page image, to bound replay).
+    // A literal image as of the current record's end, of an SLRU page, to bound replay. (Of a relation
+    // page an image always stands for records; those are made by layers.)
     virtual void PutImage(const PageKey& key, ConstPageSpan image) = 0;
     // An SLRU page ceases to exist.
     virtual void DropPage(const PageKey& key) = 0;

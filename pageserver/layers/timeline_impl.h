@@ -84,6 +84,8 @@ class TimelineImpl final : public Timeline {
 
     Result<PageHistory> CollectPage(const PageKey& key, Lsn at) override;
     Result<PageHistory> CollectPageSince(const PageKey& key, Lsn known, Lsn at) override;
+    Result<PageHistory> CollectPageFromWal(const PageKey& key, Lsn at,
+                                           size_t max_records) override;
     Result<std::optional<BlockNumber>> RelationSize(const RelForkKey& rel, Lsn at) override;
     Result<std::vector<RelationEntry>> ListRelations(Lsn at) override;
     Result<std::vector<BlockNumber>> ListSlruPages(SlruKind kind, Lsn at) override;
