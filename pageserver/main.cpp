@@ -41,6 +41,7 @@ struct Options {
     size_t max_connections = PageServiceOptions().max_connections;
     int layer_memory_mb = 0;  // 0: a quarter of memory_mb
     int layer_wal_mb = 8;
+    double check_redo_percent = 0;
     // import
     std::string pgdata;
     std::string timeline;
@@ -152,7 +153,7 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     LayerMemory layer_memory(options.layer_memory_mb > 0
                                  ? static_cast<size_t>(options.layer_memory_mb) << 20
                                  : memory / 4);
-    PageReconstructor reconstructor(pool, page_cache);
+    PageReconstructor reconstructor(pool, page_cache, options.check_redo_percent);
     ReconstructingImager imager(reconstructor);
     LayerWorker layer_worker;
     LayerOptions layers;
@@ -194,6 +195,11 @@ Status Serve(const Options& options, const sigset_t& stop_signals) {
     service.Stop();
     manager->FlushAll();
     pool.Shutdown();
+    if (const RedoCheckStats check = reconstructor.check_stats(); check.percent > 0) {
+        spdlog::info("redo check: {} pages rebuilt a second way, {} of them from WAL alone, {} "
+                     "differences, {} could not be checked",
+                     check.checked(), check.from_wal, check.differences, check.impossible);
+    }
     unlink(repository.PageServerPortPath().c_str());
     spdlog::info("page server: stopped");
     return Status::Ok();
@@ -248,6 +254,11 @@ int Run(int argc, char** argv) {
     app.add_option("--layer-wal-mb", options.layer_wal_mb,
                    "WAL of a timeline before its index goes to a layer file")
         ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--check-redo-percent", options.check_redo_percent,
+                   "for debugging: how many of the pages that are read to rebuild a second way, "
+                   "from WAL alone, and compare; 0.5 is one in 200")
+        ->check(CLI::Range(0.0, 100.0))
         ->capture_default_str();
     app.require_subcommand(0, 1);
 

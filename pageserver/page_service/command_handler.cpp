@@ -168,6 +168,12 @@ Status CommandHandler::ExecuteStatus(WireSession& session) {
     add("page_batches", std::to_string(counters_.batches.load()));
     add("pages_served", std::to_string(counters_.pages.load()));
     add("page_failures", std::to_string(counters_.failures.load()));
+    if (const RedoCheckStats check = reconstructor_.check_stats(); check.percent > 0) {
+        add("redo_checks", std::to_string(check.checked()));
+        add("redo_checks_from_wal", std::to_string(check.from_wal));
+        add("redo_checks_impossible", std::to_string(check.impossible));
+        add("redo_differences", std::to_string(check.differences));
+    }
     return Status::Ok();
 }
 

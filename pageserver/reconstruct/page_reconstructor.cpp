@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
-#include "pageserver/layers/wal_storage.h"
 #include "pageserver/native_redo/native_redo.h"
+#include "pageserver/reconstruct/history_records.h"
 #include "pageserver/reconstruct/page_cache.h"
 #include "pageserver/wal_decoder/decoded_record.h"
 
@@ -23,6 +23,8 @@ struct Rebuild {
     Status failure;
     PageHistory history;
     size_t next = 0;                // first record not applied yet
+    size_t known = 0;               // records that a version at hand had in it
+    Lsn as_of;                      // where to look again for what history has
     std::optional<PageBuffer> page; // after the records before it; nothing: zeroes
     bool done = false;
 
@@ -32,34 +34,12 @@ struct Rebuild {
     }
 };
 
-// The page's name in the WAL: another one when the page came with a copy of its database.
-PageKey KeyInRecord(const PageKey& key, const RecordRef& ref) {
-    PageKey result = key;
-    if (!key.is_slru && ref.database != DatabaseKey{}) {
-        result.node.spc = ref.database.spc;
-        result.node.db = ref.database.db;
-    }
-    return result;
-}
-
 // The timeline, `timeline` or an ancestor, that the version with this LSN was made on.
 const Timeline* OriginOf(const Timeline* timeline, Lsn version) {
     while (timeline->parent() != nullptr && version <= timeline->start_lsn()) {
         timeline = timeline->parent().get();
     }
     return timeline;
-}
-
-Status ReadRecord(const RecordRef& ref, std::string* bytes) {
-    if (ref.wal == nullptr) {
-        return Status::Internal("record at " + ref.start.ToString() + " has no WAL");
-    }
-    bytes->clear();
-    return ref.wal->ReadRecord(ref.start, ref.end, bytes);
-}
-
-std::span<const std::byte> AsBytes(const std::string& text) {
-    return std::as_bytes(std::span(text.data(), text.size()));
 }
 
 // The image in `record` that gives page `key` without asking anybody, or null. Only records that are
@@ -85,7 +65,14 @@ class PageReconstructor::Impl {
   public:
     using Wanted = PageReconstructor::Wanted;
 
-    Impl(RedoApplier& applier, size_t cache_bytes) : applier_(applier), cache_(cache_bytes) {}
+    Impl(RedoApplier& applier, size_t cache_bytes, double check_percent)
+        : applier_(applier), cache_(cache_bytes) {
+        if (check_percent > 0) {
+            check_.emplace(applier, check_percent);
+        }
+    }
+
+    RedoCheckStats check_stats() const { return check_ ? check_->stats() : RedoCheckStats{}; }
 
     std::vector<PageResult> GetPages(Timeline* timeline, std::span<const Wanted> wanted,
                                      bool keep) {
@@ -107,6 +94,10 @@ class PageReconstructor::Impl {
   private:
     void Collect(Timeline* timeline, const Wanted& wanted, Rebuild* page) {
         page->key = wanted.key;
+        if (check_) {
+            // What is ingested from now on may be in the history, or not.
+            page->as_of = std::min(wanted.at, timeline->last_record_end());
+        }
         Result<PageHistory> history =
             wanted.known != nullptr
                 ? timeline->CollectPageSince(wanted.key, wanted.known_at, wanted.at)
@@ -118,6 +109,8 @@ class PageReconstructor::Impl {
         page->history = *std::move(history);
         page->page = std::exchange(page->history.base, std::nullopt);
         page->done = page->history.records.empty();
+        page->as_of = std::max(
+            page->as_of, page->done ? page->history.base_lsn : page->history.records.back().end);
         if (!page->done && !(wanted.known != nullptr &&
                              StartAfter(wanted.known_at, *wanted.known, page))) {
             StartFromCache(timeline, page);
@@ -134,7 +127,7 @@ class PageReconstructor::Impl {
             return false;
         }
         page->page = version;
-        page->next = static_cast<size_t>(found - records.begin()) + 1;
+        page->next = page->known = static_cast<size_t>(found - records.begin()) + 1;
         page->done = page->next == records.size();
         return true;
     }
@@ -260,9 +253,12 @@ class PageReconstructor::Impl {
         return Status::Ok();
     }
 
-    PageResult Finish(const Timeline* timeline, bool keep, Rebuild* page) {
+    PageResult Finish(Timeline* timeline, bool keep, Rebuild* page) {
         if (!page->failure.ok()) {
             return page->failure;
+        }
+        if (check_) {
+            ZENITH_RETURN_IF_ERROR(Check(timeline, *page));
         }
         if (keep && !page->history.records.empty() && page->page.has_value()) {
             Lsn version = page->history.records.back().end;
@@ -271,12 +267,25 @@ class PageReconstructor::Impl {
         return std::exchange(page->page, std::nullopt);
     }
 
+    Status Check(Timeline* timeline, const Rebuild& page) {
+        const PageHistory& history = page.history;
+        const bool rebuilt = !history.records.empty() || history.base_is_image;
+        if (page.key.is_slru || !rebuilt || !page.page.has_value() || !check_->Chosen()) {
+            return Status::Ok();
+        }
+        return check_->Check(
+            *timeline, page.key, page.as_of, *page.page,
+            {history.records.size(), page.known, history.base_lsn, history.base_is_image});
+    }
+
     RedoApplier& applier_;
     PageCache cache_;
+    std::optional<RedoCheck> check_;
 };
 
-PageReconstructor::PageReconstructor(RedoApplier& applier, size_t cache_bytes)
-    : impl_(std::make_unique<Impl>(applier, cache_bytes)) {}
+PageReconstructor::PageReconstructor(RedoApplier& applier, size_t cache_bytes,
+                                     double check_percent)
+    : impl_(std::make_unique<Impl>(applier, cache_bytes, check_percent)) {}
 
 PageReconstructor::~PageReconstructor() = default;
 
@@ -293,6 +302,10 @@ std::vector<PageReconstructor::PageResult> PageReconstructor::GetPages(
 std::vector<PageReconstructor::PageResult> PageReconstructor::GetPagesAt(
     Timeline& timeline, std::span<const Wanted> wanted) {
     return impl_->GetPages(&timeline, wanted, false);
+}
+
+RedoCheckStats PageReconstructor::check_stats() const {
+    return impl_->check_stats();
 }
 
 PageReconstructor::PageResult PageReconstructor::GetPage(const std::shared_ptr<Timeline>& timeline,

@@ -16,12 +16,15 @@
 #include "common/pgformat/page_format.h"
 #include "pageserver/layers/timeline.h"
 #include "pageserver/reconstruct/redo_applier.h"
+#include "pageserver/reconstruct/redo_check.h"
 
 namespace zenith {
 
 class PageReconstructor {
   public:
-    PageReconstructor(RedoApplier& applier, size_t cache_bytes);
+    // `check_percent` of the relation pages that are asked for are rebuilt a second way and compared
+    // (redo_check.h); one that differs is kCorruption.
+    PageReconstructor(RedoApplier& applier, size_t cache_bytes, double check_percent = 0);
     ~PageReconstructor();
 
     // The page, or nullopt when it does not exist at `at` (an all-zero page to PostgreSQL).
@@ -41,6 +44,8 @@ class PageReconstructor {
     // Pages at LSNs of their own, for somebody who does not come back for them: the results are not
     // kept for later reads.
     std::vector<PageResult> GetPagesAt(Timeline& timeline, std::span<const Wanted> wanted);
+
+    RedoCheckStats check_stats() const;
 
   private:
     class Impl;
