@@ -28,12 +28,13 @@ done
 
 setup_workdir check-pages
 find_zenith
+with_page_server_options "--check-redo-percent ${ZENITH_CHECK_REDO_PERCENT:-20}"
 began=$(milliseconds)
 
 # ---- programs -----------------------------------------------------------------------------------------
 
 # Copies, because the user of the servers may not reach the source tree.
-mkdir "$WORK/bin"
+mkdir -p "$WORK/bin"
 cp "${CHECK_PAGES:-$SOURCE_DIR/build/test/check_pages}" "$WORK/bin/check_pages" \
     || fail "build the comparing program with: make build/test/check_pages"
 gcc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared \
@@ -199,6 +200,7 @@ run_workload() {
     if [ "$status" != 0 ] || grep -q 'only equal under' "$WORK/log/$name.log"; then
         head -n "${DETAIL_LINES:-60}" "$WORK/log/$name.log"
     fi
+    check_redo_checks
     zenith stop
     if [ "$status" != 0 ]; then
         failed+=("$name")

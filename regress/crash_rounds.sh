@@ -19,7 +19,7 @@ clients=4
 
 setup_workdir crash-rounds
 find_zenith
-with_page_server_options "--layer-wal-mb 1"
+with_page_server_options "--layer-wal-mb 1 --check-redo-percent ${ZENITH_CHECK_REDO_PERCENT:-20}"
 say "$rounds rounds of kill -9 under load, ZENITH_SEED=$seed"
 start_repository
 ZENITH_TEST_DIR=$WORK/scratch
@@ -208,6 +208,7 @@ for compute in main other final; do
 done
 [ "$(sql final -c 'SELECT count(*), sum(delta) FROM pgbench_history')" \
     = "$(sql other -c 'SELECT count(*), sum(delta) FROM pgbench_history')" ] || fail "the branch differs"
+check_redo_checks
 zenith stop
 check_leftovers "at the end"
 check_repository

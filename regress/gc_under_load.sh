@@ -12,7 +12,7 @@ seconds=${1:-${ZENITH_GC_SECONDS:-30}}
 setup_workdir gc-under-load
 find_zenith
 # Small layers: much to flush, merge and drop.
-with_page_server_options "--layer-wal-mb 1"
+with_page_server_options "--layer-wal-mb 1 --check-redo-percent ${ZENITH_CHECK_REDO_PERCENT:-20}"
 start_repository
 ZENITH_TEST_DIR=$WORK/scratch
 as_server_user mkdir "$ZENITH_TEST_DIR"
@@ -160,6 +160,7 @@ for name in again-b1 again-b2 again-b3 again-b4; do
 done
 node start main
 [ "$(sql main -c "$balances")" = t ] || fail "main: the balances do not agree after the deletions"
+check_redo_checks
 check_repository
 zenith stop
 say "gc under load passed: $seconds s on ${#branches[@]} branches, $right right answers about the past," \

@@ -216,6 +216,22 @@ with_page_server_options() {
     PATH="$WORK/bin:$PATH"
 }
 
+# For page servers with --check-redo-percent: the one that runs now has rebuilt pages a second way, and
+# neither it nor those before it, in the same log, found a page that differs.
+check_redo_checks() {
+    local status checks
+    status=$(psql -XAt -h 127.0.0.1 -p "$(cat "$REPO/pageserver.port")" -d postgres -c status) \
+        || fail "the page server does not answer"
+    if grep 'redo check: .* the reader.s page has LSN' "$REPO/pageserver.log" >&2; then
+        fail "pages differ from what their WAL gives"
+    fi
+    grep -qx 'redo_differences|0' <<< "$status" || fail "redo differences: $status"
+    checks=$(sed -n 's/^redo_checks|//p' <<< "$status")
+    [ "${checks:-0}" -gt 0 ] || fail "no page was rebuilt a second way: $status"
+    say "redo check: $checks pages rebuilt a second way, $(sed -n 's/^redo_checks_from_wal|//p' <<< "$status")" \
+        "from WAL alone, $(sed -n 's/^redo_checks_impossible|//p' <<< "$status") impossible"
+}
+
 # `zenith fsck --deep` must find nothing wrong.
 check_repository() {
     "$ZENITH" fsck --deep > "$WORK/log/fsck.log" 2>&1 \
