@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <limits.h>
 
 #include "access/xlog.h"
@@ -23,6 +24,7 @@
 char	   *zenith_timeline = NULL;
 int			zenith_term = 0;
 XLogRecPtr	zenith_start_lsn = InvalidXLogRecPtr;
+FullTransactionId zenith_branch_xid = {0};
 char	   *zenith_pageserver = NULL;
 char	   *zenith_compute_connstr = NULL;
 /* Below authentication_timeout, so that a login that cannot read catalogs says why. */
@@ -32,6 +34,7 @@ int			zenith_response_timeout = 15000;
 int			zenith_readahead_blocks = ZENITH_MAX_READAHEAD;
 
 static char *start_lsn_text = NULL;
+static char *branch_xid_text = NULL;
 static char *configured_term = NULL;	/* as written in the configuration */
 
 #define TIMELINE_DIGITS 32
@@ -73,6 +76,12 @@ zenith_guc_define(void)
 							   "The WAL position this compute started from.",
 							   NULL,
 							   &start_lsn_text, "",
+							   PGC_POSTMASTER, 0,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("zenith.branch_xid",
+							   "The first transaction of the timeline that is not its parent's.",
+							   "0 for a timeline without a parent.",
+							   &branch_xid_text, "0",
 							   PGC_POSTMASTER, 0,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable("zenith.pageserver",
@@ -125,6 +134,7 @@ zenith_guc_require(void)
 {
 	bool		bad_lsn = false;
 	int			term;
+	char	   *end;
 
 	if (strlen(zenith_timeline) != TIMELINE_DIGITS ||
 		strspn(zenith_timeline, "0123456789abcdefABCDEF") != TIMELINE_DIGITS)
@@ -147,6 +157,13 @@ zenith_guc_require(void)
 					 errmsg("invalid value for zenith.start_lsn: \"%s\"", start_lsn_text),
 					 errhint("A WAL position is written as two hexadecimal numbers with a slash between them.")));
 	}
+	errno = 0;
+	zenith_branch_xid = FullTransactionIdFromU64(strtou64(branch_xid_text, &end, 10));
+	if (errno != 0 || !isdigit((unsigned char) branch_xid_text[0]) || *end != '\0')
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("invalid value for zenith.branch_xid: \"%s\"", branch_xid_text),
+				 errhint("A transaction is written as a number, with its epoch in the upper half.")));
 	if (zenith_pageserver[0] == '\0')
 		ereport(FATAL,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),

@@ -8,12 +8,15 @@
 #ifndef ZENITH_GUC_H
 #define ZENITH_GUC_H
 
+#include "access/transam.h"
 #include "access/xlogdefs.h"
 
 /* What this compute is; fixed at server start. */
 extern char *zenith_timeline;	/* 32 hexadecimal digits, empty: not a compute */
 extern int	zenith_term;		/* 0: read-only compute at zenith.start_lsn */
 extern XLogRecPtr zenith_start_lsn;
+/* Its timeline's first transaction; what is older is inherited. 0: nothing is. */
+extern FullTransactionId zenith_branch_xid;
 
 /* Where the others are; may change with a reload. */
 extern char *zenith_pageserver;

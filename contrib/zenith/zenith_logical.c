@@ -40,6 +40,7 @@
 #include "utils/timestamp.h"
 
 #include "zenith_logical.h"
+#include "zenith_subscription.h"
 
 /* kReplicationSlotName of the page server. */
 #define PAGE_SERVER_SLOT "zenith"
@@ -222,6 +223,13 @@ confirm(WalReceiverConn *conn, const char *buffer, int length)
 	(*receiver_functions->walrcv_send) (conn, buffer, length);
 }
 
+static WalReceiverConn *
+connect_to_publisher(const char *conninfo, bool logical, const char *name, char **err)
+{
+	zenith_subscription_check_worker();
+	return (*receiver_functions->walrcv_connect) (conninfo, logical, name, err);
+}
+
 static WalRcvExecResult *
 execute(WalReceiverConn *conn, const char *query, const int count, const Oid *types)
 {
@@ -248,6 +256,7 @@ at_commit(XactEvent event, void *arg)
 		return;
 	receiver_functions = WalReceiverFunctions;
 	subscribing_functions = *WalReceiverFunctions;
+	subscribing_functions.walrcv_connect = connect_to_publisher;
 	subscribing_functions.walrcv_send = confirm;
 	subscribing_functions.walrcv_exec = execute;
 	WalReceiverFunctions = &subscribing_functions;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * zenith_utility.c
- *	  commands that reach relation files behind the storage manager's back
+ *	  commands that reach files and slots behind the storage manager's back
  *
  * CREATE DATABASE ... STRATEGY file_copy and ALTER DATABASE ... SET TABLESPACE copy the files of a
  * database. A copied hole would be a lie, so before they copy, every hole of the database is read
@@ -17,7 +17,8 @@
  * that was initialized without having been read.
  *
  * CREATE TABLESPACE at a user's location is refused: the directory would not be in the repository
- * and a second compute on the same machine would share it.
+ * and a second compute on the same machine would share it. So is DROP SUBSCRIPTION with the slot of
+ * another branch (zenith_subscription.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -51,6 +52,7 @@
 #include "utils/syscache.h"
 
 #include "zenith_smgr.h"
+#include "zenith_subscription.h"
 #include "zenith_utility.h"
 
 static ProcessUtility_hook_type next_process_utility = NULL;
@@ -354,6 +356,8 @@ zenith_process_utility(PlannedStmt *pstmt, const char *query_string, bool read_o
 		return;
 	}
 
+	if (IsA(stmt, DropSubscriptionStmt))
+		zenith_subscription_check_drop(((DropSubscriptionStmt *) stmt)->subname);
 	if (IsA(stmt, CreateTableSpaceStmt))
 		refuse_located_tablespace((CreateTableSpaceStmt *) stmt);
 

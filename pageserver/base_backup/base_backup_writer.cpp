@@ -71,11 +71,13 @@ std::string_view PageText(const PageBuffer& page) {
 class Writer {
   public:
     Writer(PageReconstructor& reconstructor, std::shared_ptr<Timeline> timeline,
-           uint64_t system_identifier, uint64_t term, ClusterState state, BaseBackupSink& sink)
+           uint64_t system_identifier, uint64_t term, uint64_t branch_xid, ClusterState state,
+           BaseBackupSink& sink)
         : reconstructor_(reconstructor),
           timeline_(std::move(timeline)),
           system_identifier_(system_identifier),
           term_(term),
+          branch_xid_(branch_xid),
           state_(std::move(state)),
           at_(state_.record_end),
           tar_(sink) {}
@@ -125,6 +127,7 @@ class Writer {
     const std::shared_ptr<Timeline> timeline_;
     const uint64_t system_identifier_;
     const uint64_t term_;
+    const uint64_t branch_xid_;
     const ClusterState state_;
     const Lsn at_;
     TarStream tar_;
@@ -217,6 +220,7 @@ Status Writer::WriteConfiguration() {
     config.timeline = timeline_->id();
     config.term = term_;
     config.start_lsn = at_;
+    config.branch_xid = branch_xid_;
     if (!two_phase_.empty()) {
         config.min_prepared_transactions =
             std::max(state_.max_prepared_xacts, static_cast<int>(two_phase_.size()));
@@ -512,8 +516,14 @@ Status WriteBaseBackup(TimelineManager& manager, PageReconstructor& reconstructo
                 ", config.json says otherwise",
             "Set \"data_checksums\" in config.json to what \"zenith init\" was told.");
     }
+    uint64_t branch_xid = 0;
+    if (timeline->parent() != nullptr) {
+        ZENITH_ASSIGN_OR_RETURN(ClusterState branched,
+                                manager.StateAt(id, std::min(state.record_end, timeline->start_lsn())));
+        branch_xid = branched.next_xid;
+    }
     Writer writer(reconstructor, std::move(timeline), manager.config().system_identifier, term,
-                  std::move(state), sink);
+                  branch_xid, std::move(state), sink);
     return writer.Write();
 }
 

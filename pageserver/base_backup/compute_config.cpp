@@ -27,6 +27,7 @@ std::string ZenithConf(const ComputeConfig& config) {
     set("zenith.timeline", config.timeline.ToString(), nullptr);
     set("zenith.term", std::to_string(config.term), nullptr);
     set("zenith.start_lsn", config.start_lsn.ToString(), nullptr);
+    set("zenith.branch_xid", std::to_string(config.branch_xid), nullptr);
     conf += "\n";
     set("wal_level", config.logical_slots > 0 ? "logical" : "replica",
         config.logical_slots > 0 ? "there are logical replication slots" : nullptr);
@@ -60,6 +61,7 @@ std::string ZenithConf(const ComputeConfig& config) {
         conf += "\n";
         set("default_transaction_read_only", "on", "a past state: what is written here is lost");
         set("autovacuum", "off", nullptr);
+        set("max_logical_replication_workers", "0", "the slots of subscriptions are used elsewhere");
     }
     return conf;
 }

@@ -26,7 +26,9 @@ TEST(ComputeConfig, ReadWrite) {
     EXPECT_TRUE(HasLine(conf, "full_page_writes = 'off'"));
     EXPECT_TRUE(HasLine(conf, "restart_after_crash = 'off'"));
     EXPECT_TRUE(HasLine(conf, "max_slot_wal_keep_size = '-1'"));
+    EXPECT_TRUE(HasLine(conf, "zenith.branch_xid = '0'"));
     EXPECT_FALSE(HasLine(conf, "default_transaction_read_only"));
+    EXPECT_FALSE(HasLine(conf, "max_logical_replication_workers"));
     EXPECT_FALSE(HasLine(conf, "max_prepared_transactions"));
 }
 
@@ -37,6 +39,7 @@ TEST(ComputeConfig, ReadOnly) {
     EXPECT_TRUE(HasLine(conf, "zenith.term = '0'"));
     EXPECT_TRUE(HasLine(conf, "synchronous_standby_names = ''"));
     EXPECT_TRUE(HasLine(conf, "default_transaction_read_only = 'on'"));
+    EXPECT_TRUE(HasLine(conf, "max_logical_replication_workers = '0'"));
 }
 
 TEST(ComputeConfig, LimitsThatTheStateNeeds) {

@@ -236,6 +236,37 @@ SELECT different();
 SELECT slot_name, confirmed_flush_lsn <= pg_current_wal_lsn() AS sane FROM pg_replication_slots WHERE slot_type = 'logical';
 SELECT ask('SELECT count(*) FROM pg_replication_origin');
 SELECT check_relation('told'), check_relation('account');
+
+-- A branch of the subscriber inherits the subscription, but takes nothing from the parent's slot, and
+-- does not drop it; with a slot of its own, made before, it gets all that the parent gets.
+SELECT pg_create_logical_replication_slot('heir', 'pgoutput') IS NOT NULL;
+\! node stop logical_sub; node branch logical_heir logical_sub
+\! node start logical_heir wal_retrieve_retry_interval=200ms
+\set port_heir `node port logical_heir`
+CALL change('for both');
+\! node wait_for_log logical_heir 'subscription "s" is inherited from another branch'
+\! node start logical_sub
+SELECT different();
+\c - - - :port_heir
+SELECT count(*) FROM told WHERE v LIKE 'for both%';
+DROP SUBSCRIPTION s;
+ALTER SUBSCRIPTION s SET (slot_name = 'heir');
+\c - - - :port
+UPDATE subscriber SET connstr = format('host=127.0.0.1 port=%s dbname=regression user=postgres', :port_heir);
+SELECT wait_until($$confirmed_flush_lsn >= pg_current_wal_flush_lsn() FROM pg_replication_slots WHERE slot_name = 'heir'$$);
+SELECT different();
+-- A branch of that one inherits it again.
+\! node branch logical_heir2 logical_heir; node start logical_heir2
+\! node wait_for_log logical_heir2 'subscription "s" is inherited from another branch'
+\! node stop logical_heir2
+\c - - - :port_heir
+ALTER SUBSCRIPTION s DISABLE;
+ALTER SUBSCRIPTION s SET (slot_name = NONE);
+DROP SUBSCRIPTION s;
+\c - - - :port
+SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1;
+SELECT wait_until($$NOT active FROM pg_replication_slots WHERE slot_name = 'heir'$$);
+SELECT pg_drop_replication_slot('heir');
 \c - - - :port_sub
 SELECT check_relation('told'), check_relation('account');
 DROP SUBSCRIPTION s;
