@@ -99,7 +99,9 @@ Result<XactPrepare> ParseXactPrepare(const DecodedRecord& record) {
     const uint32_t file_length = reader.U32Le();
     XactPrepare out;
     out.xid = reader.U32Le();
-    reader.Skip(16);  // database, prepared_at, owner
+    reader.Skip(4);  // database
+    out.time = static_cast<int64_t>(reader.U64Le());
+    reader.Skip(4);  // owner
     const uint64_t subxact_count = reader.U32Le();
     reader.Skip(22);  // counts of what else follows, initfileinval
     const uint16_t gid_length = reader.U16Le();
@@ -112,6 +114,19 @@ Result<XactPrepare> ParseXactPrepare(const DecodedRecord& record) {
         return TooShort(record, "prepare transaction");
     }
     return out;
+}
+
+Result<std::optional<int64_t>> TransactionChangeTime(const DecodedRecord& record) {
+    if (IsXactEnd(record)) {
+        ZENITH_ASSIGN_OR_RETURN(const XactEnd end, ParseXactEnd(record));
+        if (end.committed || end.prepared) {
+            return std::optional(end.unix_time());
+        }
+    } else if (record.rmgr == Rmgr::kXact && (record.info & kXactOpMask) == kXactPrepare) {
+        ZENITH_ASSIGN_OR_RETURN(const XactPrepare prepare, ParseXactPrepare(record));
+        return std::optional(UnixMicros(prepare.time));
+    }
+    return std::optional<int64_t>();
 }
 
 }  // namespace zenith

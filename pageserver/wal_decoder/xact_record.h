@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -30,6 +31,12 @@ class XidList {
     std::span<const std::byte> bytes_;
 };
 
+// Of a TimestampTz, microseconds since 1970; "infinity" and the like stay what they are.
+inline int64_t UnixMicros(int64_t timestamp) {
+    int64_t result;
+    return __builtin_add_overflow(timestamp, kPostgresEpochMicros, &result) ? timestamp : result;
+}
+
 // COMMIT, ABORT, COMMIT PREPARED, ABORT PREPARED.
 struct XactEnd {
     bool committed = false;
@@ -43,11 +50,7 @@ struct XactEnd {
     int64_t origin_time = 0;
 
     XidStatus status() const { return committed ? XidStatus::kCommitted : XidStatus::kAborted; }
-    // Microseconds since 1970; "infinity" and the like stay what they are.
-    int64_t unix_time() const {
-        int64_t result;
-        return __builtin_add_overflow(time, kPostgresEpochMicros, &result) ? time : result;
-    }
+    int64_t unix_time() const { return UnixMicros(time); }
     // What pg_commit_ts keeps, as in xact_redo_commit().
     int64_t commit_time() const { return has_origin ? origin_time : time; }
 };
@@ -58,10 +61,15 @@ Result<XactEnd> ParseXactEnd(const DecodedRecord& record);
 
 struct XactPrepare {
     TransactionId xid = 0;
+    int64_t time = 0;  // TimestampTz
     XidList subxacts;
     Lsn origin_lsn;
 };
 // Requires: a PREPARE record of the transaction resource manager.
 Result<XactPrepare> ParseXactPrepare(const DecodedRecord& record);
+
+// When (microseconds since 1970) a record changed which transactions are committed or prepared; what
+// is only rolled back changes nothing. nullopt for all other records.
+Result<std::optional<int64_t>> TransactionChangeTime(const DecodedRecord& record);
 
 }  // namespace zenith

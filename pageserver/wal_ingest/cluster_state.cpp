@@ -332,17 +332,18 @@ Status ClusterState::ApplyCheckpoint(const DecodedRecord& record, bool shutdown)
 }
 
 Status ClusterState::ApplyXact(const DecodedRecord& record) {
+    ZENITH_ASSIGN_OR_RETURN(const std::optional<int64_t> changed, TransactionChangeTime(record));
+    if (changed) {
+        newest_commit_time = std::max(newest_commit_time, *changed);
+        newest_time = std::max(newest_time, *changed);
+    }
     if (IsXactEnd(record)) {
         ZENITH_ASSIGN_OR_RETURN(const XactEnd end, ParseXactEnd(record));
         AdvanceNextXid(end.xid);
         for (size_t i = 0; i < end.subxacts.size(); i++) {
             AdvanceNextXid(end.subxacts[i]);
         }
-        const int64_t time = end.unix_time();
-        newest_time = std::max(newest_time, time);
-        if (end.committed) {
-            newest_commit_time = std::max(newest_commit_time, time);
-        }
+        newest_time = std::max(newest_time, end.unix_time());
         if (end.committed && track_commit_timestamp) {
             const uint32_t newest =
                 end.subxacts.size() > 0 ? end.subxacts[end.subxacts.size() - 1] : end.xid;

@@ -39,8 +39,8 @@ struct ClusterState {
 
     // Microseconds since 1970; they only grow from record to record, whatever the clock did, and so
     // tell where in the WAL a time is (time_lookup.h). A cluster's first is its initial checkpoint's.
-    int64_t newest_commit_time = 0;  // of all commits so far
-    int64_t newest_time = 0;         // of commits, aborts and checkpoints
+    int64_t newest_commit_time = 0;  // of all so far that TransactionChangeTime() tells
+    int64_t newest_time = 0;         // of these, of aborts and of checkpoints
 
     // Mirror of the settings in pg_control (XLOG_PARAMETER_CHANGE).
     int32_t wal_level = 1;

@@ -1,5 +1,6 @@
 #include "pageserver/wal_ingest/time_lookup.h"
 
+#include <optional>
 #include <utility>
 
 #include "common/base/time.h"
@@ -73,11 +74,8 @@ Result<Lsn> LsnAtTime(Timeline& timeline, int64_t time, Lsn end, uint64_t system
                                 return state.newest_commit_time <= time;
                             }));
     auto is_later_commit = [&](const DecodedRecord& record) -> Result<bool> {
-        if (!IsXactEnd(record)) {
-            return false;
-        }
-        ZENITH_ASSIGN_OR_RETURN(const XactEnd xact, ParseXactEnd(record));
-        return xact.committed && xact.unix_time() > time;
+        ZENITH_ASSIGN_OR_RETURN(const std::optional<int64_t> changed, TransactionChangeTime(record));
+        return changed && *changed > time;
     };
     ZENITH_RETURN_IF_ERROR(ApplyWal(*holder, end, system_identifier, is_later_commit, &low));
     return low.record_end;

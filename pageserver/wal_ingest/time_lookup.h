@@ -19,8 +19,9 @@
 namespace zenith {
 
 // The end of the last record before the first commit with a time after `time` (microseconds since
-// 1970); `end`, a record boundary, when there is no such commit before it. Goes back into the
-// ancestors. kNotFound, naming the oldest time and LSN, when the history begins after `time`.
+// 1970); `end`, a record boundary, when there is no such commit before it. PREPARE TRANSACTION and
+// ROLLBACK PREPARED count as commits: what was prepared then is, and nothing else. Goes back into
+// the ancestors. kNotFound, naming the oldest time and LSN, when the history begins after `time`.
 Result<Lsn> LsnAtTime(Timeline& timeline, int64_t time, Lsn end, uint64_t system_identifier);
 
 // A record boundary such that everything written to this timeline after `time` comes after it, as far

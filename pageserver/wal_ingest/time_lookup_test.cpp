@@ -22,7 +22,7 @@ class TimeLookup : public testing::Test {
     struct Event {
         Lsn before;  // where the record before ends
         int64_t time;
-        bool committed;
+        bool counts;  // all but ABORT
     };
 
     TimeLookup() { Start(&root_, Lsn(0x1000100), nullptr, FirstState()); }
@@ -74,7 +74,7 @@ class TimeLookup : public testing::Test {
     }
     void End(Fed* fed, int64_t time, uint8_t info = kXactCommit) {
         fed->events.push_back({fed->timeline->last_record_end(), time,
-                               info == kXactCommit || info == kXactCommitPrepared});
+                               info != kXactAbort});
         XactSpec spec{.info = info, .xid = xid_};
         if (info == kXactCommitPrepared || info == kXactAbortPrepared) {
             spec = {.info = info, .prepared_xid = xid_};
@@ -82,6 +82,20 @@ class TimeLookup : public testing::Test {
         xid_++;
         spec.time = time - kPostgresEpochMicros;
         Append(fed, spec.Record());
+    }
+    void Prepare(Fed* fed, int64_t time) {
+        fed->events.push_back({fed->timeline->last_record_end(), time, true});
+        ByteWriter body;
+        body.U32Le(kTwoPhaseMagic);
+        body.U32Le(72 + 8 + 4);
+        body.U32Le(xid_);
+        body.Zeros(4);
+        body.U64Le(static_cast<uint64_t>(time - kPostgresEpochMicros));
+        body.Zeros(4 + 4 + 22);
+        body.U16Le(4);  // length of the name
+        body.Zeros(16);
+        body.Text(std::string("gid\0\0\0\0\0", 8));
+        Append(fed, PlainRecord(Rmgr::kXact, kXactPrepare, body.buffer(), xid_++));
     }
     void Filler(Fed* fed, size_t bytes) {
         Append(fed, PlainRecord(Rmgr::kLogicalMsg, 0, std::string(bytes, 'f'), xid_));
@@ -91,7 +105,7 @@ class TimeLookup : public testing::Test {
     }
     static Lsn Expected(const Fed& fed, int64_t time) {
         for (const Event& event : fed.events) {
-            if (event.committed && event.time > time) {
+            if (event.counts && event.time > time) {
                 return event.before;
             }
         }
@@ -135,6 +149,22 @@ TEST_F(TimeLookup, TimesThatGoBackwards) {
         End(&root_, kBegin + offset * kSecond);
     }
     for (int64_t offset = 0; offset < 33; offset++) {
+        ExpectExact(root_, kBegin + offset * kSecond);
+    }
+}
+
+// What was prepared at a time is prepared in a branch of that time: a PREPARE after it was in there, and
+// what was rolled back after it was not, when no commit came in between.
+TEST_F(TimeLookup, WhatIsPreparedIsExact) {
+    End(&root_, kBegin + 1 * kSecond);
+    Prepare(&root_, kBegin + 5 * kSecond);
+    Filler(&root_, 200000);
+    End(&root_, kBegin + 10 * kSecond, kXactAbortPrepared);
+    Filler(&root_, 200000);
+    End(&root_, kBegin + 14 * kSecond, kXactAbort);
+    Prepare(&root_, kBegin + 16 * kSecond);
+    End(&root_, kBegin + 20 * kSecond);
+    for (int64_t offset = 0; offset < 22; offset++) {
         ExpectExact(root_, kBegin + offset * kSecond);
     }
 }
