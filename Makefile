@@ -84,7 +84,7 @@ PAGESERVER_FOLDERS := pageserver/page_service pageserver/inspect $(filter-out pa
 CLI_FOLDERS := zenith_cli/commands $(USES_zenith_cli/commands)
 
 .PHONY: help deps all programs extension install quickstart check check-unit check-regress check-postgres \
-	check-pages check-sqlsmith \
+	check-pages check-sqlsmith check-rounds \
 	bench bench-storage bench-layers fuzz clean
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -150,6 +150,9 @@ check-postgres: install ## run PostgreSQL's own suites (SUITE=...) on a compute 
 
 check-sqlsmith: install ## random SQL against a compute for SECONDS=600 (installs the package sqlsmith)
 	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/sqlsmith.sh $(or $(SECONDS),600)
+
+check-rounds: install ## ROUNDS=1000 of start, work, stop or kill on nested branches, all compared with a model
+	@PG_CONFIG=$(PG_CONFIG) ZENITH=$(PREFIX)/bin/zenith regress/nested_rounds.sh $(or $(ROUNDS),1000)
 
 CHECK_PAGES_FOLDERS := common/pagestream common/pqclient common/pgformat common/base
 $(BUILD)/test/check_pages: $(call objects,$(wildcard regress/check_pages/*.cpp)) $(foreach f,$(CHECK_PAGES_FOLDERS),$(call archive,$(f)))

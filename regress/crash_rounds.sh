@@ -22,16 +22,7 @@ find_zenith
 with_page_server_options "--layer-wal-mb 1 --check-redo-percent ${ZENITH_CHECK_REDO_PERCENT:-20}"
 say "$rounds rounds of kill -9 under load, ZENITH_SEED=$seed"
 start_repository
-ZENITH_TEST_DIR=$WORK/scratch
-as_server_user mkdir "$ZENITH_TEST_DIR"
-export ZENITH_TEST_DIR
-node() { "$REGRESS_DIR/bin/node" "$@"; }
-
-sql() {
-    local compute=$1
-    shift
-    psql -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(compute_field "$compute" port)" -d postgres "$@"
-}
+use_node
 
 # Removed as soon as it may be: what is left of the past is what the branch and the tag need.
 zenith retention --pitr-interval 1s --retain-bytes 0
@@ -75,14 +66,6 @@ start_load() {
 
 committed_so_far() { sql "$1" -c "SELECT count(*) FROM told WHERE round = $2"; }
 
-# Collects garbage all the time, as far as there is a page server.
-collect_garbage() {
-    while [ ! -e "$WORK/stop-gc" ] && kill -0 $$ 2>/dev/null; do
-        "$ZENITH" gc >> "$WORK/log/gc.log" 2>&1 || true
-        sleep 0.3
-    done
-}
-
 # verify ROUND COMPUTE: in one query, for there are many rounds. Prints how many commits were told.
 verify() {
     local round=$1 compute=$2 directory=$WORK/load-$1-$2 client logged answer clauses='' total=0
@@ -106,14 +89,6 @@ verify() {
     [ -z "$answer" ] || fail "round $round, $compute: $answer"
     rm -rf "$directory"
     printf '%s\n' "$total" > "$WORK/told-$compute"
-}
-
-# What a crash leaves is gone once the page server has started, or, in layers/, has loaded the timeline:
-# there what is being written looks the same.
-check_leftovers() {
-    local left
-    left=$(find "$REPO/refs" "$REPO/timelines" \( -name '*.tmp' -o -name '*.removed' \) "${@:2}")
-    [ -z "$left" ] || fail "$1: left over: $left"
 }
 
 declare -A port

@@ -14,17 +14,9 @@ find_zenith
 # Small layers: much to flush, merge and drop.
 with_page_server_options "--layer-wal-mb 1 --check-redo-percent ${ZENITH_CHECK_REDO_PERCENT:-20}"
 start_repository
-ZENITH_TEST_DIR=$WORK/scratch
-as_server_user mkdir "$ZENITH_TEST_DIR"
-export ZENITH_TEST_DIR
-node() { "$REGRESS_DIR/bin/node" "$@"; }
+use_node
 zenith retention --pitr-interval 1s --retain-bytes 0
 
-sql() {
-    local compute=$1
-    shift
-    psql -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(compute_field "$compute" port)" -d postgres "$@"
-}
 balances='SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
              AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
              AND (SELECT sum(bbalance) FROM pgbench_branches) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)'

@@ -232,6 +232,42 @@ check_redo_checks() {
         "from WAL alone, $(sed -n 's/^redo_checks_impossible|//p' <<< "$status") impossible"
 }
 
+# The steps of bin/node, for the repository of start_repository.
+use_node() {
+    ZENITH_TEST_DIR=$WORK/scratch
+    as_server_user mkdir "$ZENITH_TEST_DIR"
+    export ZENITH_TEST_DIR
+}
+node() { "$REGRESS_DIR/bin/node" "$@"; }
+
+# sql COMPUTE PSQL-ARGUMENTS...: in database postgres; fails with the first error.
+sql() {
+    local compute=$1
+    shift
+    psql -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(compute_field "$compute" port)" -d postgres "$@"
+}
+
+# In the background: collects garbage all the time, as far as there is a page server, until there is
+# a file $WORK/stop-gc.
+collect_garbage() {
+    while [ ! -e "$WORK/stop-gc" ] && kill -0 $$ 2>/dev/null; do
+        "$ZENITH" gc >> "$WORK/log/gc.log" 2>&1 || true
+        sleep 0.3
+    done
+}
+
+# check_leftovers WHEN [FIND-TESTS...]: what a crash leaves is gone once the page server has started, or,
+# in layers/, has loaded the timeline: there what is being written looks the same.
+check_leftovers() {
+    local left deadline=$((SECONDS + 10))
+    # A page server that works may be writing one; that one goes.
+    while left=$(find "$REPO/refs" "$REPO/timelines" \( -name '*.tmp' -o -name '*.removed' \) "${@:2}" 2> /dev/null || true) \
+        && [ -n "$left" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "$1: left over: $left"
+        sleep 0.05
+    done
+}
+
 # `zenith fsck --deep` must find nothing wrong.
 check_repository() {
     "$ZENITH" fsck --deep > "$WORK/log/fsck.log" 2>&1 \
