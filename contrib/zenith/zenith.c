@@ -16,6 +16,7 @@
 
 #include "zenith_callmemaybe.h"
 #include "zenith_datadir.h"
+#include "zenith_durable.h"
 #include "zenith_guc.h"
 #include "zenith_keep.h"
 #include "zenith_logical.h"
@@ -71,6 +72,7 @@ _PG_init(void)
 	/* A read-only compute has no term, and nothing to write. */
 	if (zenith_term != 0)
 	{
+		zenith_durable_init();
 		register_worker("zenith callmemaybe", "zenith_callmemaybe_main");
 		register_worker("zenith keep", "zenith_keep_main");
 	}
