@@ -343,6 +343,13 @@ Status ComputeNode::FetchBaseBackup(PqConnection& connection, const std::string&
         ZENITH_RETURN_IF_ERROR(
             WriteDisposableFile(target + "/postgresql.auto.conf", KeptAutoConf(text)));
     }
+    // Who may connect: a restart, after a crash above all, must not open what somebody has closed.
+    for (const char* name : {"/pg_hba.conf", "/pg_ident.conf"}) {
+        if (FileExists(DataDirectory() + name)) {
+            ZENITH_ASSIGN_OR_RETURN(std::string text, ReadWholeFile(DataDirectory() + name));
+            ZENITH_RETURN_IF_ERROR(WriteDisposableFile(target + name, text));
+        }
+    }
     return WriteDisposableFile(target + "/zenith_compute.conf",
                                ComputeConfText(*repository_, file_));
 }

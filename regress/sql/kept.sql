@@ -126,4 +126,13 @@ ALTER SYSTEM RESET ALL;
 \! node restart kept
 \c
 SHOW work_mem;
+-- Who may connect.
+\! echo 'host nobody_here all 127.0.0.1/32 reject' >> $ZENITH_REPO_DIR/computes/kept/pgdata/pg_hba.conf; echo 'kept_map here there' >> $ZENITH_REPO_DIR/computes/kept/pgdata/pg_ident.conf
+\! node restart kept
+\c
+SELECT database, auth_method FROM pg_hba_file_rules WHERE 'nobody_here' = ANY (database);
+\! node kill kept; node start kept
+\c
+SELECT database, auth_method FROM pg_hba_file_rules WHERE 'nobody_here' = ANY (database);
+SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings;
 SELECT check_relation('t');
