@@ -151,7 +151,8 @@ TEST(CommandLine, InitRefusesWhatIsThere) {
     EXPECT_NE(not_empty.err.find("is not empty"), std::string::npos);
 
     for (const char* argument : {"-D", "-D/x", "--pgdata=/x", "--pgdata", "-Uroot", "--username=x",
-                                 "--wal-segsize=64", "-X", "--waldir=/x"}) {
+                                 "--wal-segsize=64", "-X", "--waldir=/x", "--user=x", "--wal-s=64",
+                                 "--pgd=/x", "-kUroot", "-gNX/x"}) {
         Outcome outcome = RunCli({"init", "--repo-dir", directory + "/new", "--", argument});
         EXPECT_EQ(outcome.code, kExitFailure) << argument;
         EXPECT_NE(outcome.err.find("is set by zenith"), std::string::npos) << argument;

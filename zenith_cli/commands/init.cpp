@@ -55,22 +55,43 @@ Status SetRetention(const InitOptions& options, RepoConfig* config) {
     return Status::Ok();
 }
 
-// What may stand before "=" or as a whole among the arguments handed to initdb, but is ours.
+// Whether getopt_long() may take `argument` for the long option `option`: also abbreviated.
+bool MayMean(std::string_view argument, std::string_view option) {
+    std::string_view name = argument.substr(0, argument.find('='));
+    return name.size() > 2 && option.starts_with(name);
+}
+
+// The first of the short options -D, -U and -X in `argument`; 0 when there is none. Options without
+// a value may stand before it in the same argument.
+char ReservedShortOption(std::string_view argument) {
+    if (argument.size() < 2 || argument[0] != '-' || argument[1] == '-') {
+        return 0;
+    }
+    for (char c : argument.substr(1)) {
+        if (std::string_view("DUX").find(c) != std::string_view::npos) {
+            return c;
+        }
+        if (std::string_view("AELT").find(c) != std::string_view::npos) {
+            return 0;  // what follows is its value
+        }
+    }
+    return 0;
+}
+
+// Among the arguments handed to initdb there must be none of what we set ourselves.
 Status CheckInitdbArguments(const std::vector<std::string>& arguments) {
+    auto refuse = [](const std::string& option) {
+        return Status::InvalidArgument(
+            "initdb's " + option + " is set by zenith and cannot be changed", "Leave it out.");
+    };
     for (const std::string& argument : arguments) {
         for (const char* option : {"--pgdata", "--username", "--waldir", "--wal-segsize"}) {
-            if (argument == option || argument.starts_with(std::string(option) + "=")) {
-                return Status::InvalidArgument(
-                    std::string("initdb's ") + option + " is set by zenith and cannot be changed",
-                    "Leave it out.");
+            if (MayMean(argument, option)) {
+                return refuse(option);
             }
         }
-        // Short options: alone, or with the value attached.
-        if (argument.size() >= 2 && argument[0] == '-' &&
-            std::string_view("DUX").find(argument[1]) != std::string_view::npos) {
-            return Status::InvalidArgument(
-                "initdb's " + argument.substr(0, 2) + " is set by zenith and cannot be changed",
-                "Leave it out.");
+        if (char option = ReservedShortOption(argument); option != 0) {
+            return refuse(std::string("-") + option);
         }
     }
     return Status::Ok();
