@@ -26,7 +26,7 @@ pitr_seconds=3
 
 setup_workdir nested-rounds
 find_zenith
-with_page_server_options "--layer-wal-mb 1"
+with_page_server_options "--layer-wal-mb 1 --check-redo-percent ${ZENITH_CHECK_REDO_PERCENT:-20}"
 say "$rounds rounds of start, work, stop or kill on nested branches, ZENITH_SEED=$seed"
 start_repository
 use_node
@@ -545,6 +545,7 @@ for branch in "${branches[@]}"; do
 done
 touch "$WORK/stop-gc"
 wait "$collector" || true
+check_redo_checks
 zenith stop
 check_leftovers "at the end"
 check_repository

@@ -8,22 +8,24 @@
  *
  * - synchronous_commit "local" and "remote_write" ask for the local disk, and so for "on" here.
  *	 Their value becomes that when they are set.
- * - A subscription applies with "off" and tells the publisher, which then forgets a change, when
- *	 the local disk has it. What its workers are told is "on" as well.
  * - synchronous_standby_names may name others, but no commit may go without the page server.
+ * - With max_slot_wal_keep_size the page server could be cut off from WAL it has not received yet;
+ *	 then all commits would wait for ever.
  * - With synchronous_commit "off" PostgreSQL still waits for the disk in some places: it does not
  *	 lose a prepared transaction, and does not remove files before the WAL that says so is safe.
  *	 These transactions are made synchronous.
+ *
+ * What logical replication sends and confirms is in zenith_logical.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/storage.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "replication/logicalworker.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
 #include "tcop/utility.h"
@@ -37,6 +39,7 @@
 
 static GucEnumCheckHook next_check_commit = NULL;
 static GucStringCheckHook next_check_names = NULL;
+static GucIntCheckHook next_check_keep_size = NULL;
 static ProcessUtility_hook_type next_process_utility = NULL;
 
 /* ---------------------------------------------------------------- synchronous_commit */
@@ -52,8 +55,7 @@ check_commit(int *newval, void **extra, GucSource source)
 {
 	if (next_check_commit && !next_check_commit(newval, extra, source))
 		return false;
-	if (asks_for_local_disk(*newval) ||
-		(*newval == SYNCHRONOUS_COMMIT_OFF && IsLogicalWorker()))
+	if (asks_for_local_disk(*newval))
 		*newval = SYNCHRONOUS_COMMIT_ON;
 	return true;
 }
@@ -99,6 +101,25 @@ check_names(char **newval, void **extra, GucSource source)
 	GUC_check_errmsg(NAMES_MESSAGE, PAGE_SERVER_NAME);
 	GUC_check_errdetail(NAMES_DETAIL);
 	GUC_check_errhint(NAMES_HINT, PAGE_SERVER_NAME);
+	return false;
+}
+
+/* ---------------------------------------------------------------- max_slot_wal_keep_size */
+
+#define KEEP_SIZE_MESSAGE "max_slot_wal_keep_size of a zenith compute must be -1"
+#define KEEP_SIZE_DETAIL "Beyond a limit WAL that the page server has not received would be removed, and commits would wait for it for ever."
+#define KEEP_SIZE_HINT "Leave it alone; give the compute a larger disk for long outages of the page server."
+
+static bool
+check_keep_size(int *newval, void **extra, GucSource source)
+{
+	if (next_check_keep_size && !next_check_keep_size(newval, extra, source))
+		return false;
+	if (*newval == -1)
+		return true;
+	GUC_check_errmsg(KEEP_SIZE_MESSAGE);
+	GUC_check_errdetail(KEEP_SIZE_DETAIL);
+	GUC_check_errhint(KEEP_SIZE_HINT);
 	return false;
 }
 
@@ -189,6 +210,8 @@ zenith_durable_init(void)
 	struct config_enum *commit = (struct config_enum *) find_setting("synchronous_commit");
 	struct config_string *names =
 		(struct config_string *) find_setting("synchronous_standby_names");
+	struct config_int *keep_size =
+		(struct config_int *) find_setting("max_slot_wal_keep_size");
 
 	if (max_wal_senders == 0)
 		ereport(FATAL,
@@ -203,6 +226,14 @@ zenith_durable_init(void)
 				 errmsg(NAMES_MESSAGE, PAGE_SERVER_NAME),
 				 errdetail(NAMES_DETAIL),
 				 errhint(NAMES_HINT, PAGE_SERVER_NAME)));
+	if (max_slot_wal_keep_size_mb != -1)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg(KEEP_SIZE_MESSAGE),
+				 errdetail(KEEP_SIZE_DETAIL),
+				 errhint(KEEP_SIZE_HINT)));
+	next_check_keep_size = keep_size->check_hook;
+	keep_size->check_hook = check_keep_size;
 	next_check_names = names->check_hook;
 	names->check_hook = check_names;
 
