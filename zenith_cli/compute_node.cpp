@@ -214,8 +214,7 @@ Result<UniqueFd> ComputeNode::Lock() {
         return lock;
     }
     ZENITH_ASSIGN_OR_RETURN(ComputeFile now, repository_->ReadCompute(file_.name));
-    if (!lock.ok() || !IsStillAt(*lock, path) || now.timeline != file_.timeline ||
-        now.created_at != file_.created_at) {
+    if (!lock.ok() || !IsStillAt(*lock, path) || !IsSame(now)) {
         return Status::NotFound("compute \"" + file_.name + "\" does not exist any more",
                                 "Another was created by that name; use \"zenith pg list\" to see "
                                 "it.");
@@ -264,6 +263,14 @@ Result<bool> ComputeNode::Restart() {
     ZENITH_RETURN_IF_ERROR(CheckPortFree());
     ZENITH_RETURN_IF_ERROR(StartPostgres());
     return true;
+}
+
+bool ComputeNode::StillExists() const {
+    Result<ComputeFile> now = repository_->ReadCompute(file_.name);
+    if (now.ok() ? !IsSame(*now) : now.status().code() == StatusCode::kNotFound) {
+        return false;
+    }
+    return repository_->ReadTimeline(file_.timeline).status().code() != StatusCode::kNotFound;
 }
 
 bool ComputeNode::WasShutDown() const {
@@ -488,8 +495,7 @@ Status ComputeNode::Destroy(bool force) {
     ZENITH_ASSIGN_OR_RETURN(UniqueFd all, LockFile(repository_->ComputesDirectory() + "/.lock"));
     // From here on it does not exist; the rest is tidying up, and a creation does it if we cannot.
     ZENITH_RETURN_IF_ERROR(RemoveFile(directory_ + "/compute.json"));
-    Status status = RemoveTree(directory_);
-    return status.ok() ? status : RemoveTree(directory_);  // the rm of a start may have met us
+    return RemoveTree(directory_);
 }
 
 }  // namespace zenith

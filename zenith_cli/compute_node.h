@@ -71,6 +71,8 @@ class ComputeNode {
     Result<bool> Start(std::optional<int> port = std::nullopt);
     // Its supervisor's start: the port stays, and no other supervisor is started.
     Result<bool> Restart();
+    // Not destroyed, nor replaced by another of its name, nor without a timeline.
+    bool StillExists() const;
     // Ended, and not because it crashed: pg_control says "shut down".
     bool WasShutDown() const;
     // Stop = RequestStop, then WaitUntilStopped; apart for stopping several at once. Ends the
@@ -88,6 +90,9 @@ class ComputeNode {
 
     static Result<TimelineId> TimelineOfBranch(const Repository& repository,
                                                const std::string& branch);
+    bool IsSame(const ComputeFile& other) const {
+        return other.timeline == file_.timeline && other.created_at == file_.created_at;
+    }
     Result<UniqueFd> Lock();
     Status SettlePort(std::optional<int> wanted);
     Status FetchBaseBackup(PqConnection& connection, const std::string& target) const;

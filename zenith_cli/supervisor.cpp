@@ -93,7 +93,7 @@ class Supervisor {
                 if (*started) {
                     CountRestart(started_ms_ - began);
                 }
-            } else if (started.status().code() == StatusCode::kNotFound) {
+            } else if (!compute_.StillExists()) {
                 Log("the compute is gone: " + OneLine(started.status().message()));
                 return Status::Ok();
             } else {

@@ -184,8 +184,15 @@ Status RemoveFile(const std::string& path) {
 }
 
 Status RemoveTree(const std::string& path) {
+    // Somebody else who removes it as well makes entries vanish between looking and removing.
+    constexpr int kAttempts = 1000;
     std::error_code error;
-    std::filesystem::remove_all(path, error);
+    for (int attempt = 0; attempt < kAttempts; attempt++) {
+        std::filesystem::remove_all(path, error);
+        if (error.value() != ENOENT && error.value() != ENOTEMPTY) {
+            break;
+        }
+    }
     if (error) {
         return ErrnoStatus("remove directory", path, error.value());
     }

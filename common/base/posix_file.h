@@ -38,7 +38,8 @@ bool FileExists(const std::string& path);
 // Names in a directory without "." and "..", unsorted.
 Result<std::vector<std::string>> ListDirectory(const std::string& path);
 Status RemoveFile(const std::string& path);
-// Removes a directory and all below it; not following symbolic links. Missing is OK.
+// Removes a directory and all below it; not following symbolic links. Missing is OK, and so is another
+// process that removes it at the same time.
 Status RemoveTree(const std::string& path);
 
 }  // namespace zenith
