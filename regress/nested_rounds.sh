@@ -370,7 +370,9 @@ one_round() {
     done
     for name in "${names[@]}"; do
         until grep -q '^pid ' "$WORK/events/$name"; do
-            kill -0 "${client_of[$name]}" 2> /dev/null || broken "client $name: $(cat "$WORK/events/$name.err")"
+            # A short one may have ended between the two looks.
+            kill -0 "${client_of[$name]}" 2> /dev/null || grep -q '^pid ' "$WORK/events/$name" \
+                || broken "client $name: $(cat "$WORK/events/$name.err")"
             sleep 0.005
         done
     done

@@ -17,7 +17,7 @@ log_row() { printf "INSERT INTO log (xid, key, src, dst, amount) VALUES (:'xid',
 # commit_transaction KEY [SRC DST AMOUNT]
 commit_transaction() {
     log_row "$1" "${2:-1}" "${3:-1}" "${4:-0}"
-    printf '\\echo try %s :xid\nCOMMIT;\n\\echo %s %s :xid\n' "$1" "${told:-told}" "$1"
+    printf '\\echo try %s :xid\nCOMMIT;\n\\echo %s %s :xid\n' "$1" "${answer:-told}" "$1"
 }
 
 # The lower account first: no deadlocks.
@@ -40,10 +40,10 @@ pick_accounts() {
 }
 
 transfer() {
-    local src dst amount told=told off=''
+    local src dst amount answer=told off=''
     pick_accounts
     if [ $((RANDOM % 6)) = 0 ]; then
-        told=told-async off=off
+        answer=told-async off=off
     fi
     begin_transaction $off
     move_money $src $dst $amount
