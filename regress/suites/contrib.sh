@@ -14,6 +14,9 @@ MODULES=${CHECK_MODULES:-"amcheck bloom btree_gin btree_gist citext cube dblink 
 run_tests() {
     local module inputdir makefile tests options
     AT_LEAST=0
+    # The user of the servers may not reach the source tree.
+    [ -e "$WORK/contrib" ] || as_server_user mkdir "$WORK/contrib"
+    tar -C "$REGRESS_DIR/contrib" -cf - . | as_server_user tar -C "$WORK/contrib" -xf -
     for module in $MODULES; do
         inputdir=$SOURCE/contrib/$module
         makefile=$inputdir/Makefile
@@ -25,7 +28,7 @@ run_tests() {
         # Modules without a suite have one here.
         if [ -e "$REGRESS_DIR/contrib/sql/$module.sql" ]; then
             tests=("$module")
-            inputdir=$REGRESS_DIR/contrib
+            inputdir=$WORK/contrib
         fi
         [ "${#tests[@]}" -gt 0 ] || fail "module $module has no tests"
         AT_LEAST=$((AT_LEAST + ${#tests[@]}))
