@@ -18,6 +18,7 @@
 #include "common/base/posix_file.h"
 #include "zenith_cli/compute_settings.h"
 #include "zenith_cli/interrupt.h"
+#include "zenith_cli/privileges.h"
 #include "zenith_cli/program_paths.h"
 #include "zenith_cli/supervisor.h"
 
@@ -350,15 +351,26 @@ Status ComputeNode::FetchBaseBackup(PqConnection& connection, const std::string&
         ZENITH_RETURN_IF_ERROR(
             WriteDisposableFile(target + "/postgresql.auto.conf", KeptAutoConf(text)));
     }
-    // Who may connect: a restart, after a crash above all, must not open what somebody has closed.
-    for (const char* name : {"/pg_hba.conf", "/pg_ident.conf"}) {
-        if (FileExists(DataDirectory() + name)) {
-            ZENITH_ASSIGN_OR_RETURN(std::string text, ReadWholeFile(DataDirectory() + name));
-            ZENITH_RETURN_IF_ERROR(WriteDisposableFile(target + name, text));
-        }
-    }
+    ZENITH_RETURN_IF_ERROR(WriteClientAuthentication(target));
     return WriteDisposableFile(target + "/zenith_compute.conf",
                                ComputeConfText(*repository_, file_));
+}
+
+// Who may connect: a restart, after a crash above all, must not open what somebody has closed, and
+// nobody may close out the page server: without it there is no commit and no next start.
+Status ComputeNode::WriteClientAuthentication(const std::string& target) const {
+    Result<UserAccount> owner = AccountById(geteuid());
+    auto write = [&](const std::string& name, auto with_page_server) -> Status {
+        const std::string& from = FileExists(DataDirectory() + name) ? DataDirectory() : target;
+        std::string text;
+        if (FileExists(from + name)) {
+            ZENITH_ASSIGN_OR_RETURN(text, ReadWholeFile(from + name));
+        }
+        return WriteDisposableFile(target + name,
+                                   owner.ok() ? with_page_server(text, owner->name) : text);
+    };
+    ZENITH_RETURN_IF_ERROR(write("/pg_hba.conf", HbaWithPageServer));
+    return write("/pg_ident.conf", IdentWithPageServer);
 }
 
 // What a killed postgres leaves behind and the next one would stumble over when its pid is in use

@@ -96,6 +96,7 @@ class ComputeNode {
     Result<UniqueFd> Lock();
     Status SettlePort(std::optional<int> wanted);
     Status FetchBaseBackup(PqConnection& connection, const std::string& target) const;
+    Status WriteClientAuthentication(const std::string& target) const;
     // As Start; requires: the timeline's lock is held.
     Result<bool> StartLocked(std::optional<int> port);
     // The data directory and postgres on it. Requires: both locks are held, it does not run.

@@ -98,6 +98,24 @@ std::string AutoConfValue(const std::string& text, std::string_view name) {
     return found;
 }
 
+// The role the page server connects as; initdb makes it.
+constexpr std::string_view kRole = "postgres";
+constexpr std::string_view kIdentMap = "zenith_pageserver";
+
+// A word of pg_hba.conf or pg_ident.conf; hba.c, next_token().
+std::string QuoteWord(std::string_view word) {
+    std::string out = "\"";
+    for (char c : word) {
+        out += c == '"' ? "\"\"" : std::string(1, c);
+    }
+    return out + "\"";
+}
+
+std::string WithFirstLine(const std::string& text, const std::string& line) {
+    const std::string lines = "# Lets in the page server, which fetches the WAL.\n" + line + "\n";
+    return text.starts_with(lines) ? text : lines + text;
+}
+
 }  // namespace
 
 std::string QuoteSetting(std::string_view value) {
@@ -134,7 +152,7 @@ Result<std::pair<std::string, std::string>> ParseSetting(const std::string& text
 
 std::string ComputeConnstr(const Repository& repository, const ComputeFile& compute) {
     return "host=" + repository.SocketDirectory() + " port=" + std::to_string(compute.port) +
-           " user=postgres";
+           " user=" + std::string(kRole);
 }
 
 std::string ComputeConfText(const Repository& repository, const ComputeFile& compute) {
@@ -169,6 +187,22 @@ std::string KeptAutoConf(const std::string& auto_conf) {
         }
     }
     return kept;
+}
+
+std::string HbaWithPageServer(const std::string& hba, std::string_view system_user) {
+    std::string line = "local replication " + std::string(kRole) + " peer";
+    if (system_user != kRole) {
+        line += " map=" + std::string(kIdentMap);
+    }
+    return WithFirstLine(hba, line);
+}
+
+std::string IdentWithPageServer(const std::string& ident, std::string_view system_user) {
+    if (system_user == kRole) {
+        return ident;
+    }
+    return WithFirstLine(ident, std::string(kIdentMap) + " " + QuoteWord(system_user) + " " +
+                                    std::string(kRole));
 }
 
 std::string PreloadLibraries(const ComputeFile& compute, const std::string& auto_conf) {

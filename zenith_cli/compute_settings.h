@@ -30,6 +30,12 @@ std::string ComputeConfText(const Repository& repository, const ComputeFile& com
 // compute: all but the settings that ParseSetting reserves.
 std::string KeptAutoConf(const std::string& auto_conf);
 
+// The texts of pg_hba.conf and pg_ident.conf with lines that let in the page server, which connects
+// through the Unix socket as the repository's owner, `system_user`, and has no password. They come
+// first, so that no other line keeps it out; where they are already, the text stays as it is.
+std::string HbaWithPageServer(const std::string& hba, std::string_view system_user);
+std::string IdentWithPageServer(const std::string& ident, std::string_view system_user);
+
 // The value for shared_preload_libraries: what the compute's settings or ALTER SYSTEM
 // (`auto_conf`, the text of postgresql.auto.conf, wins) ask for, with "zenith" in front. It is
 // given on the command line, because a server without the extension would take holes for empty

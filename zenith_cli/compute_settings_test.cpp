@@ -90,5 +90,24 @@ TEST(ComputeSettings, KeptAutoConf) {
     EXPECT_EQ(KeptAutoConf("work_mem = '4MB'"), "work_mem = '4MB'\n");
 }
 
+TEST(ComputeSettings, PageServerIsLetIn) {
+    const std::string closed = "local all all scram-sha-256\nlocal replication all reject\n";
+    const std::string comment = "# Lets in the page server, which fetches the WAL.\n";
+
+    std::string hba = HbaWithPageServer(closed, "postgres");
+    EXPECT_EQ(hba, comment + "local replication postgres peer\n" + closed);
+    EXPECT_EQ(HbaWithPageServer(hba, "postgres"), hba);
+    EXPECT_EQ(IdentWithPageServer("m a b\n", "postgres"), "m a b\n");
+
+    hba = HbaWithPageServer(closed, "an \"owner\"");
+    EXPECT_EQ(hba, comment + "local replication postgres peer map=zenith_pageserver\n" + closed);
+    std::string ident = IdentWithPageServer("m a b\n", "an \"owner\"");
+    EXPECT_EQ(ident, comment + "zenith_pageserver \"an \"\"owner\"\"\" postgres\nm a b\n");
+    EXPECT_EQ(IdentWithPageServer(ident, "an \"owner\""), ident);
+
+    // Not first any more: another line might come before it.
+    EXPECT_EQ(HbaWithPageServer("local all all reject\n" + hba, "postgres").find(comment), 0u);
+}
+
 }  // namespace
 }  // namespace zenith

@@ -134,5 +134,10 @@ SELECT database, auth_method FROM pg_hba_file_rules WHERE 'nobody_here' = ANY (d
 \! node kill kept; node start kept
 \c
 SELECT database, auth_method FROM pg_hba_file_rules WHERE 'nobody_here' = ANY (database);
-SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings;
+SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings WHERE map_name = 'kept_map';
+-- Not the page server: it is let in whatever the file says.
+\! sed -i '1i local replication all reject' $ZENITH_REPO_DIR/computes/kept/pgdata/pg_hba.conf
+\! node restart kept
+\c
+INSERT INTO t (v) VALUES ('received');
 SELECT check_relation('t');
