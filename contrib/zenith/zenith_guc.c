@@ -33,6 +33,9 @@ int			zenith_connect_timeout = 5000;
 int			zenith_response_timeout = 15000;
 int			zenith_readahead_blocks = ZENITH_MAX_READAHEAD;
 
+XLogRecPtr	zenith_flushed_lsn = InvalidXLogRecPtr;
+
+static char *flushed_lsn_text = NULL;
 static char *start_lsn_text = NULL;
 static char *branch_xid_text = NULL;
 static char *configured_term = NULL;	/* as written in the configuration */
@@ -50,6 +53,15 @@ check_conninfo(char **newval, void **extra, GucSource source)
 		return false;
 	}
 	return true;
+}
+
+static const char *
+show_flushed_lsn(void)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), "%X/%X", LSN_FORMAT_ARGS(zenith_flushed_lsn));
+	return text;
 }
 
 void
@@ -120,6 +132,12 @@ zenith_guc_define(void)
 							&zenith_readahead_blocks, ZENITH_MAX_READAHEAD, 0, ZENITH_MAX_READAHEAD,
 							PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomStringVariable("zenith.flushed_lsn",
+							   "Up to where WAL was flushed when the page server connected to have it flushed.",
+							   NULL,
+							   &flushed_lsn_text, "",
+							   PGC_INTERNAL, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   NULL, NULL, show_flushed_lsn);
 	MarkGUCPrefixReserved("zenith");
 }
 

@@ -27,6 +27,9 @@ extern int	zenith_fetch_timeout;
 extern int	zenith_connect_timeout;
 extern int	zenith_response_timeout;
 
+/* What zenith_refuse.c has flushed for this connection; shown as zenith.flushed_lsn. */
+extern XLogRecPtr zenith_flushed_lsn;
+
 /* How many blocks a sequential reader of holes asks for ahead; 0: none. */
 extern int	zenith_readahead_blocks;
 

@@ -35,6 +35,7 @@
 #include "fmgr.h"
 #include "libpq/auth.h"
 #include "miscadmin.h"
+#include "replication/message.h"
 #include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/reinit.h"
@@ -42,11 +43,14 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrtab.h"
 
+#include "zenith_guc.h"
 #include "zenith_logical.h"
 #include "zenith_refuse.h"
 
-/* kReceiverApplicationName of the page server. */
+/* What the page server calls itself: kReceiverApplicationName, and those of compute_client.cpp. */
 #define PAGE_SERVER_NAME "zenith_pageserver"
+#define PAGE_SERVER_PROBE_NAME "zenith_probe"
+#define PAGE_SERVER_FLUSH_NAME "zenith_branch"
 #define WAL_ARCHIVER_NAME "pg_receivewal"
 
 static ClientAuthentication_hook_type next_client_authentication = NULL;
@@ -65,6 +69,20 @@ refuse_copy(int level)
 			 errhint("Use \"zenith branch\" for a copy that costs nothing, or pg_dump.")));
 }
 
+/*
+ * Has all WAL so far written to disk, what was committed asynchronously, too, for a page server
+ * that asks for zenith.flushed_lsn next: the end of a record, which the flush position need not be.
+ * Done here, so that the page server needs no database, and no place among max_connections. Before
+ * a server is shut down it waits for processes that have come no further than this, so this is not
+ * too late for a record.
+ */
+static void
+flush_wal(void)
+{
+	zenith_flushed_lsn = LogLogicalMessage("zenith", "branch", strlen("branch"), false);
+	XLogFlush(zenith_flushed_lsn);
+}
+
 static void
 client_authentication(Port *port, int status)
 {
@@ -78,7 +96,10 @@ client_authentication(Port *port, int status)
 	{
 		const char *name = port->application_name != NULL ? port->application_name : "";
 
-		if (strcmp(name, PAGE_SERVER_NAME) != 0 && strcmp(name, WAL_ARCHIVER_NAME) != 0)
+		if (strcmp(name, PAGE_SERVER_FLUSH_NAME) == 0 && !RecoveryInProgress())
+			flush_wal();
+		else if (strcmp(name, PAGE_SERVER_NAME) != 0 && strcmp(name, PAGE_SERVER_PROBE_NAME) != 0 &&
+				 strcmp(name, WAL_ARCHIVER_NAME) != 0)
 			refuse_copy(FATAL);
 	}
 }

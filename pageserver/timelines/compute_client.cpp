@@ -42,21 +42,16 @@ ComputeLiveness ProbeCompute(const std::string& connstr, const TimelineId& timel
 }
 
 Result<Lsn> FlushCompute(const std::string& connstr, int timeout_ms, int wake_fd) {
+    // A replication connection, as above. The extension flushes for one of this name.
     ZENITH_ASSIGN_OR_RETURN(
         std::string full,
-        ConnstrWith(connstr, {{"dbname", "postgres"},
-                              {"application_name", "zenith_branch"},
-                              {"options",
-                               "-c synchronous_commit=on -c default_transaction_read_only=off"}}));
+        ConnstrWith(connstr, {{"replication", "true"}, {"application_name", "zenith_branch"}}));
     ZENITH_ASSIGN_OR_RETURN(PqConnection connection,
                             PqConnection::Connect(full, timeout_ms, wake_fd));
-    ZENITH_ASSIGN_OR_RETURN(
-        PqRows rows,
-        connection.Query("SELECT pg_catalog.pg_logical_emit_message(true, 'zenith', 'branch')",
-                         timeout_ms));
+    ZENITH_ASSIGN_OR_RETURN(PqRows rows, connection.Query("SHOW zenith.flushed_lsn", timeout_ms));
     ZENITH_ASSIGN_OR_RETURN(std::string text, rows.SingleValue());
     auto lsn = Lsn::Parse(text);
-    if (!lsn.has_value()) {
+    if (!lsn.has_value() || !lsn->valid()) {
         return Status::Corruption("the compute answered \"" + text + "\" instead of an LSN");
     }
     return *lsn;

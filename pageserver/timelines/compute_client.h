@@ -20,8 +20,8 @@ enum class ComputeLiveness {
 ComputeLiveness ProbeCompute(const std::string& connstr, const TimelineId& timeline, uint64_t term,
                              int wake_fd);
 
-// Writes a message into the compute's WAL and commits it with synchronous_commit = on. Everything
-// that was committed there before the call is before the LSN returned; the commit is after it.
+// Has the compute write all of its WAL to disk. Everything that was committed there before the call,
+// with synchronous_commit = off, too, is before the LSN returned, which the receiver will get.
 // kUnavailable when the compute cannot be reached.
 Result<Lsn> FlushCompute(const std::string& connstr, int timeout_ms, int wake_fd);
 

@@ -106,3 +106,13 @@ SELECT who, count(*), sum(id) FROM t GROUP BY who ORDER BY who;
 \! node refused branch branching_d main@0/1
 \! node refused branch branching_d main@FFFF/FFFFFFF0
 \! node refused branch branching_d main@nonsense
+
+-- A branch has what was committed asynchronously, and needs no database of its parent.
+\c - - - :port
+ALTER DATABASE postgres RENAME TO not_postgres;
+SET synchronous_commit = off;
+INSERT INTO t VALUES (40001, 'asynchronous');
+\! node branch branching_e branching; node start branching_e
+\set port_e `node port branching_e`
+\c - - - :port_e
+SELECT id, who FROM t WHERE id > 40000;

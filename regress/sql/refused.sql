@@ -44,6 +44,9 @@ SELECT :'directory' || '/space' AS location \gset
 CREATE TABLESPACE outside LOCATION :'location';
 \o
 
+-- A second compute on a timeline.
+\! zenith pg create refused --name refused_second > /dev/null; zenith pg start refused_second 2>&1 | sed 's/timeline [0-9a-f]* at .*/timeline/'; zenith pg destroy refused_second > /dev/null
+
 -- Settings and libraries, at the start.
 \! zenith pg create refused --name refused_minimal --set wal_level=minimal --set max_wal_senders=0 > /dev/null; node stop refused; zenith pg start refused_minimal 2>&1 | grep -oE '(FATAL|HINT):  (a zenith|Set wal_level).*'
 \! cc -shared -fPIC -isystem `pg_config --includedir-server` -o $ZENITH_TEST_DIR/custom_rmgr.so `dirname \`which node\``/../custom_rmgr.c; chmod 755 $ZENITH_TEST_DIR/custom_rmgr.so; zenith pg create refused --name refused_rmgr --set shared_preload_libraries=$ZENITH_TEST_DIR/custom_rmgr.so > /dev/null; zenith pg start refused_rmgr 2>&1 | grep -oE '(FATAL|HINT):  (a zenith|Remove).*'
