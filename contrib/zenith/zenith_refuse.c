@@ -10,6 +10,8 @@
  * - Reading the file of a relation by its path (pg_read_file, pg_read_binary_file): holes would read
  *	 as zeroes. The functions are replaced in fmgr's table of built-in functions, since neither a
  *	 hook nor an entry of pg_proc is asked before a built-in function is called.
+ * - Taking its login from the role by which the page server connects: there would be no commit any more,
+ *	 and no next start to undo it.
  * - WAL records of another library's resource manager: the page server replays with this library
  *	 alone.
  *
@@ -28,9 +30,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/rmgr.h"
+#include "access/table.h"
 #include "access/xlog_internal.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
 #include "libpq/auth.h"
@@ -42,6 +48,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrtab.h"
+#include "utils/snapmgr.h"
 
 #include "zenith_guc.h"
 #include "zenith_logical.h"
@@ -51,6 +58,7 @@
 #define PAGE_SERVER_NAME "zenith_pageserver"
 #define PAGE_SERVER_PROBE_NAME "zenith_probe"
 #define PAGE_SERVER_FLUSH_NAME "zenith_branch"
+#define PAGE_SERVER_ROLE "postgres"
 #define WAL_ARCHIVER_NAME "pg_receivewal"
 
 static ClientAuthentication_hook_type next_client_authentication = NULL;
@@ -104,6 +112,41 @@ client_authentication(Port *port, int status)
 	}
 }
 
+/*
+ * After an ALTER ROLE of the role initdb has made (zenith init does not let it have another name).
+ * What the command has written is not visible yet but to SnapshotSelf.
+ */
+static void
+require_page_server_login(void)
+{
+	Relation	relation = table_open(AuthIdRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		usable = false;
+
+	ScanKeyInit(&key, Anum_pg_authid_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(BOOTSTRAP_SUPERUSERID));
+	scan = systable_beginscan(relation, AuthIdOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_authid role = (Form_pg_authid) GETSTRUCT(tuple);
+
+		usable = strcmp(NameStr(role->rolname), PAGE_SERVER_ROLE) == 0 && role->rolcanlogin &&
+			(role->rolsuper || role->rolreplication);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	if (!usable)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the role \"%s\" of a zenith compute must keep its name, LOGIN, and SUPERUSER or REPLICATION",
+						PAGE_SERVER_ROLE),
+				 errdetail("The page server connects as this role to fetch the WAL."),
+				 errhint("Use pg_hba.conf to keep others from connecting as this role.")));
+}
+
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
@@ -112,6 +155,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 	if (access == OAT_FUNCTION_EXECUTE && object_id == F_PG_BACKUP_START)
 		refuse_copy(ERROR);
+	if (access == OAT_POST_ALTER && class_id == AuthIdRelationId &&
+		object_id == BOOTSTRAP_SUPERUSERID)
+		require_page_server_login();
 }
 
 /* ---------------------------------------------------------------- relation files by their path */

@@ -44,6 +44,19 @@ SELECT :'directory' || '/space' AS location \gset
 CREATE TABLESPACE outside LOCATION :'location';
 \o
 
+-- The page server's role.
+CREATE ROLE refused_admin SUPERUSER;
+SET SESSION AUTHORIZATION refused_admin;
+ALTER ROLE postgres RENAME TO boss;
+ALTER ROLE postgres NOLOGIN;
+ALTER ROLE postgres NOSUPERUSER NOREPLICATION;
+ALTER ROLE postgres NOREPLICATION PASSWORD 'secret' CONNECTION LIMIT 5 VALID UNTIL '2000-01-01';
+ALTER ROLE postgres SET work_mem = '8MB';
+ALTER ROLE postgres RESET work_mem;
+ALTER ROLE postgres REPLICATION PASSWORD NULL CONNECTION LIMIT -1 VALID UNTIL 'infinity';
+RESET SESSION AUTHORIZATION;
+DROP ROLE refused_admin;
+
 -- A second compute on a timeline.
 \! zenith pg create refused --name refused_second > /dev/null; zenith pg start refused_second 2>&1 | sed 's/timeline [0-9a-f]* at .*/timeline/'; zenith pg destroy refused_second > /dev/null
 
