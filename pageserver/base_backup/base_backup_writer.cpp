@@ -462,7 +462,8 @@ Status Writer::WriteControlFileAndWal() {
         }
     }
 
-    // Of each segment else only its first page and the pages of the record have contents.
+    // So do pg_receivewal and archive_command the segment in which the compute begins. Of every
+    // other one, only its first page and the pages of the record have contents.
     for (size_t i = 0; i < wal.segments.size(); i++) {
         uint64_t number = wal.first_segment + i;
         std::set<uint64_t> offsets = {0};
@@ -474,9 +475,17 @@ Status Writer::WriteControlFileAndWal() {
         }
         std::string segment;  // owns what the regions show
         std::vector<TarStream::Region> regions;
-        if (number >= first_full && number == wal.first_segment && WalSegmentStart(number) < at_) {
-            ZENITH_ASSIGN_OR_RETURN(
-                segment, WalSegmentForSlots(*timeline_, number, at_, wal.segments[0]));
+        Result<std::string> real = Status::NotFound("nothing is before the LSN");
+        if (number == wal.first_segment && WalSegmentStart(number) < at_) {
+            real = WalSegmentForSlots(*timeline_, number, at_, wal.segments[0]);
+            // It may be gone by retention; then no slot needs it.
+            if (!real.ok() &&
+                (real.status().code() != StatusCode::kNotFound || number >= first_full)) {
+                return real.status();
+            }
+        }
+        if (real.ok()) {
+            segment = std::move(*real);
             // Up to the page that the checkpoint's record begins on.
             const uint64_t end = at_.value % kWalSegmentSize / kWalPageSize * kWalPageSize;
             if (end > 0) {

@@ -437,5 +437,24 @@ TEST_F(BaseBackupTest, LogicalSlots) {
     EXPECT_EQ(Size("pg_replslot/there/state"), -1) << "a past state has no slots";
 }
 
+// A compute that archives its WAL hands on what was written there before it began, too.
+TEST_F(BaseBackupTest, FirstSegmentIsWhole) {
+    WalBuilder builder = Builder();
+    for (int i = 0; i < 10; i++) {
+        SendFile(&builder, "other", "x", std::string(3000, 'x'));
+    }
+    OpenWith(builder);
+    Backup(std::nullopt, root_);
+    const Lsn at = builder.position();
+    const uint64_t number = WalSegmentNumber(at);
+    ASSERT_EQ(number, WalSegmentNumber(builder.start()));
+    const std::string wal = Content("pg_wal/" + WalSegmentName(number));
+    ASSERT_EQ(wal.size(), kWalSegmentSize);
+    const std::string_view built(reinterpret_cast<const char*>(builder.bytes().data()),
+                                 builder.bytes().size());
+    EXPECT_TRUE(std::string_view(wal).substr(builder.start() - WalSegmentStart(number),
+                                             built.size()) == built);
+}
+
 }  // namespace
 }  // namespace zenith
