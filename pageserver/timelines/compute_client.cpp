@@ -3,6 +3,7 @@
 #include <libpq-fe.h>
 
 #include <chrono>
+#include <map>
 
 #include "common/pqclient/pq_connection.h"
 #include "pageserver/wal_receiver/compute_wal_source.h"
@@ -42,19 +43,32 @@ ComputeLiveness ProbeCompute(const std::string& connstr, const TimelineId& timel
 }
 
 Result<Lsn> FlushCompute(const std::string& connstr, int timeout_ms, int wake_fd) {
+    auto ask = [&](const std::map<std::string, std::string>& settings,
+                   const std::string& query) -> Result<Lsn> {
+        ZENITH_ASSIGN_OR_RETURN(std::string full, ConnstrWith(connstr, settings));
+        ZENITH_ASSIGN_OR_RETURN(PqConnection connection,
+                                PqConnection::Connect(full, timeout_ms, wake_fd));
+        ZENITH_ASSIGN_OR_RETURN(PqRows rows, connection.Query(query, timeout_ms));
+        ZENITH_ASSIGN_OR_RETURN(std::string text, rows.SingleValue());
+        auto lsn = Lsn::Parse(text);
+        if (!lsn.has_value() || !lsn->valid()) {
+            return Status::Corruption("the compute answered \"" + text + "\" instead of an LSN");
+        }
+        return *lsn;
+    };
     // A replication connection, as above. The extension flushes for one of this name.
-    ZENITH_ASSIGN_OR_RETURN(
-        std::string full,
-        ConnstrWith(connstr, {{"replication", "true"}, {"application_name", "zenith_branch"}}));
-    ZENITH_ASSIGN_OR_RETURN(PqConnection connection,
-                            PqConnection::Connect(full, timeout_ms, wake_fd));
-    ZENITH_ASSIGN_OR_RETURN(PqRows rows, connection.Query("SHOW zenith.flushed_lsn", timeout_ms));
-    ZENITH_ASSIGN_OR_RETURN(std::string text, rows.SingleValue());
-    auto lsn = Lsn::Parse(text);
-    if (!lsn.has_value() || !lsn->valid()) {
-        return Status::Corruption("the compute answered \"" + text + "\" instead of an LSN");
+    Result<Lsn> flushed = ask({{"replication", "true"}, {"application_name", "zenith_branch"}},
+                              "SHOW zenith.flushed_lsn");
+    if (flushed.ok()) {
+        return flushed;
     }
-    return *lsn;
+    // All walsenders may be in use; a session has another limit.
+    Result<Lsn> by_session =
+        ask({{"dbname", "postgres"},
+             {"application_name", "zenith_branch"},
+             {"options", "-c synchronous_commit=on -c default_transaction_read_only=off"}},
+            "SELECT pg_catalog.pg_logical_emit_message(true, 'zenith', 'branch')");
+    return by_session.ok() ? by_session : flushed;
 }
 
 }  // namespace zenith

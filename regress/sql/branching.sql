@@ -116,3 +116,5 @@ INSERT INTO t VALUES (40001, 'asynchronous');
 \set port_e `node port branching_e`
 \c - - - :port_e
 SELECT id, who FROM t WHERE id > 40000;
+-- Nor a free walsender.
+\! node branch branching_f main; node start branching_f max_wal_senders=1; node branch branching_f_f branching_f
