@@ -7,7 +7,7 @@
  *	 holes for data. Physical replication connections are refused, except the page server's and
  *	 those of pg_receivewal, which only takes WAL. The application's name tells who it is: this is
  *	 there to keep people from mistakes, not from attacks.
- * - Reading the file of a relation by its path (pg_read_file, pg_read_binary_file): holes would read
+ * - Reading the file of a relation by its path (pg_read_file, pg_read_binary_file, lo_import): holes would read
  *	 as zeroes. The functions are replaced in fmgr's table of built-in functions, since neither a
  *	 hook nor an entry of pg_proc is asked before a built-in function is called.
  * - Taking its login from the role by which the page server connects: there would be no commit any more,
@@ -176,6 +176,8 @@ static ReplacedFunction replaced[] = {
 	{F_PG_READ_BINARY_FILE_TEXT, NULL},
 	{F_PG_READ_BINARY_FILE_TEXT_INT8_INT8, NULL},
 	{F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL, NULL},
+	{F_LO_IMPORT_TEXT, NULL},
+	{F_LO_IMPORT_TEXT_OID, NULL},
 };
 
 /* Whether a path names a permanent relation's file in this data directory. */
