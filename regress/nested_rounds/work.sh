@@ -111,7 +111,7 @@ churn() {
     printf '  FROM (SELECT id AS i, (random() * 1000000)::int AS n FROM churn WHERE id %% 2 = %s ORDER BY random() LIMIT %s) s WHERE id = i;\n' \
         "$half" $((1 + RANDOM % 30))
     if [ $((RANDOM % 3)) = 0 ]; then
-        printf 'WITH gone AS (DELETE FROM churn WHERE id %% 2 = %s AND id > %s RETURNING id)\n' "$half" $((RANDOM % 200))
+        printf 'WITH gone AS (DELETE FROM churn WHERE id %% 2 = %s AND id > %s RETURNING id)\n' "$half" $((RANDOM % 199))
         printf '  SELECT array_agg(id) AS ids FROM gone \\gset\n'
         printf "INSERT INTO churn SELECT i, -i, md5((-i)::text), ARRAY[-i, -i] FROM unnest(NULLIF(:'ids', '')::int[]) i;\n"
     fi
