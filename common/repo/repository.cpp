@@ -194,9 +194,11 @@ Status Repository::RemoveLeftovers() const {
             ZENITH_RETURN_IF_ERROR(RemoveTree(directory));
             continue;
         }
-        const std::string temporary = directory + "/timeline.json.tmp";
-        if (FileExists(temporary)) {
-            ZENITH_RETURN_IF_ERROR(RemoveFile(temporary));
+        // The second is the page server's; it does not write there again until there is new WAL.
+        for (const char* temporary : {"/timeline.json.tmp", "/wal/durable.tmp"}) {
+            if (FileExists(directory + temporary)) {
+                ZENITH_RETURN_IF_ERROR(RemoveFile(directory + temporary));
+            }
         }
     }
     return Status::Ok();

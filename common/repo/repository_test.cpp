@@ -307,6 +307,8 @@ TEST_F(RepositoryTest, LeftoversAreRemovedAndNothingElse) {
     rename(repository_->TimelineDirectory(removed).c_str(),
            (repository_->TimelineDirectory(removed) + ".removed").c_str());
     Put("timelines/" + whole.ToString() + "/timeline.json.tmp", "half");
+    ASSERT_TRUE(EnsureDirectory(repository_->WalDirectory(whole)).ok());
+    Put("timelines/" + whole.ToString() + "/wal/durable.tmp", "half");
     Put("timelines/notes.txt", "somebody's");
     ASSERT_TRUE(repository_->WriteBranch("main", whole).ok());
     Put("refs/branches/half.tmp", "4");
@@ -314,6 +316,7 @@ TEST_F(RepositoryTest, LeftoversAreRemovedAndNothingElse) {
     ASSERT_TRUE(repository_->RemoveLeftovers().ok());
     EXPECT_TRUE(FileExists(repository_->TimelineDirectory(whole) + "/timeline.json"));
     EXPECT_FALSE(FileExists(repository_->TimelineDirectory(whole) + "/timeline.json.tmp"));
+    EXPECT_FALSE(FileExists(repository_->WalDirectory(whole) + "/durable.tmp"));
     EXPECT_FALSE(FileExists(repository_->TimelineDirectory(unfinished)));
     EXPECT_TRUE(FileExists(repository_->TimelineDirectory(lost_json)));
     EXPECT_FALSE(FileExists(repository_->TimelineDirectory(removed) + ".removed"));
