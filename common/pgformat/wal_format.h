@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "common/base/lsn.h"
 
@@ -74,6 +75,8 @@ enum class Rmgr : uint8_t {
 inline size_t WalPageHeaderSize(Lsn page_start) {
     return page_start.value % kWalSegmentSize == 0 ? kWalLongHeaderSize : kWalShortHeaderSize;
 }
+// Whether nobody has written the page of WAL that begins `page`: its xlp_magic is zero.
+inline bool IsUnwrittenWalPage(std::string_view page) { return page[0] == '\0' && page[1] == '\0'; }
 // Where a record that may start at `lsn` (8-byte aligned) really starts: past a page header when
 // `lsn` is a page boundary.
 inline Lsn WalRecordStartAt(Lsn lsn) {

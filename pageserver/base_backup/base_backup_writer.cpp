@@ -15,9 +15,9 @@
 #include "common/pgformat/page_checksum.h"
 #include "common/pgformat/page_format.h"
 #include "common/pgformat/relation_key.h"
-#include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
 #include "pageserver/base_backup/compute_config.h"
+#include "pageserver/base_backup/compute_wal.h"
 #include "pageserver/base_backup/slot_files.h"
 #include "pageserver/base_backup/tar_stream.h"
 #include "pageserver/layers/blob_keys.h"
@@ -450,57 +450,7 @@ Status Writer::WriteControlFileAndWal() {
     }
     ZENITH_RETURN_IF_ERROR(tar_.File("global/pg_control", EncodeControlFile(control)));
 
-    // Slots read the real WAL, all of it from where the first one is.
-    uint64_t first_full = wal.first_segment + wal.segments.size();
-    if (slots_.wal_from) {
-        first_full = WalSegmentNumber(*slots_.wal_from);
-        for (uint64_t number = first_full; number < wal.first_segment; number++) {
-            ZENITH_ASSIGN_OR_RETURN(
-                std::string segment,
-                WalSegmentForSlots(*timeline_, number, at_, wal.segments[0]));
-            ZENITH_RETURN_IF_ERROR(tar_.File("pg_wal/" + WalSegmentName(number), segment));
-        }
-    }
-
-    // So do pg_receivewal and archive_command the segment in which the compute begins. Of every
-    // other one, only its first page and the pages of the record have contents.
-    for (size_t i = 0; i < wal.segments.size(); i++) {
-        uint64_t number = wal.first_segment + i;
-        std::set<uint64_t> offsets = {0};
-        for (Lsn page = at_ - at_.value % kWalPageSize; page < wal.record_end;
-             page = page + kWalPageSize) {
-            if (WalSegmentNumber(page) == number) {
-                offsets.insert(page.value % kWalSegmentSize);
-            }
-        }
-        std::string segment;  // owns what the regions show
-        std::vector<TarStream::Region> regions;
-        Result<std::string> real = Status::NotFound("nothing is before the LSN");
-        if (number == wal.first_segment && WalSegmentStart(number) < at_) {
-            real = WalSegmentForSlots(*timeline_, number, at_, wal.segments[0]);
-            // It may be gone by retention; then no slot needs it.
-            if (!real.ok() &&
-                (real.status().code() != StatusCode::kNotFound || number >= first_full)) {
-                return real.status();
-            }
-        }
-        if (real.ok()) {
-            segment = std::move(*real);
-            // Up to the page that the checkpoint's record begins on.
-            const uint64_t end = at_.value % kWalSegmentSize / kWalPageSize * kWalPageSize;
-            if (end > 0) {
-                regions.push_back({0, std::string_view(segment).substr(0, end)});
-            }
-            std::erase_if(offsets, [&](uint64_t offset) { return offset < end; });
-        }
-        for (uint64_t offset : offsets) {
-            regions.push_back(
-                {offset, std::string_view(wal.segments[i]).substr(offset, kWalPageSize)});
-        }
-        ZENITH_RETURN_IF_ERROR(tar_.SparseFile("pg_wal/" + WalSegmentName(number),
-                                               kWalSegmentSize, regions));
-    }
-    return Status::Ok();
+    return WriteComputeWal(*timeline_, at_, wal, slots_.wal_from, tar_);
 }
 
 }  // namespace
@@ -527,8 +477,9 @@ Status WriteBaseBackup(TimelineManager& manager, PageReconstructor& reconstructo
     }
     uint64_t branch_xid = 0;
     if (timeline->parent() != nullptr) {
-        ZENITH_ASSIGN_OR_RETURN(ClusterState branched,
-                                manager.StateAt(id, std::min(state.record_end, timeline->start_lsn())));
+        // A backup may be of an LSN before the branch point.
+        const Lsn branched_at = std::min(state.record_end, timeline->start_lsn());
+        ZENITH_ASSIGN_OR_RETURN(ClusterState branched, manager.StateAt(id, branched_at));
         branch_xid = branched.next_xid;
     }
     Writer writer(reconstructor, std::move(timeline), manager.config().system_identifier, term,

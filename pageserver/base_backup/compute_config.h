@@ -16,11 +16,11 @@ struct ComputeConfig {
     TimelineId timeline;
     uint64_t term = 0;  // 0: a read-only compute at a past LSN
     Lsn start_lsn;
+    // The first transaction behind the branch point, with its epoch; 0: the timeline has no parent.
+    uint64_t branch_xid = 0;
     // Limits the cluster's state needs to be loaded at all; 0: PostgreSQL's default does.
     int min_prepared_transactions = 0;
     int replication_origins = 0;
-    // The first transaction behind the branch point, with its epoch; 0: the timeline has no parent.
-    uint64_t branch_xid = 0;
     int logical_slots = 0;  // they also need wal_level = logical
 };
 

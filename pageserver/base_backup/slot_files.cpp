@@ -1,12 +1,9 @@
 #include "pageserver/base_backup/slot_files.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "common/base/byte_writer.h"
 #include "common/base/log.h"
 #include "common/pgformat/control_file.h"
-#include "common/pgformat/segment_name.h"
 #include "common/pgformat/wal_format.h"
 #include "pageserver/layers/blob_keys.h"
 #include "pageserver/layers/wal_storage.h"
@@ -16,11 +13,6 @@ namespace zenith {
 namespace {
 
 constexpr std::string_view kSlotDirectory = "pg_replslot/";
-constexpr size_t kPageAddressOffset = 8;  // xlp_pageaddr
-
-bool IsUnwritten(std::string_view page) {
-    return page[0] == '\0' && page[1] == '\0';  // xlp_magic
-}
 
 // WAL goes oldest segment first, so it is all there when its first page is.
 bool HasWal(Timeline& timeline, Lsn lsn) {
@@ -28,7 +20,7 @@ bool HasWal(Timeline& timeline, Lsn lsn) {
     const Status status = timeline.wal().Read(
         lsn - lsn.value % kWalPageSize,
         std::as_writable_bytes(std::span(page.data(), page.size())));
-    return status.ok() && !IsUnwritten(page);
+    return status.ok() && !IsUnwrittenWalPage(page);
 }
 
 }  // namespace
@@ -57,22 +49,6 @@ Result<SlotFiles> ReadSlotFiles(Timeline& timeline, Lsn at) {
         result.files.emplace(std::move(path), std::move(content));
     }
     return result;
-}
-
-Result<std::string> WalSegmentForSlots(Timeline& timeline, uint64_t number, Lsn at,
-                                       std::string_view tip) {
-    const Lsn begin = WalSegmentStart(number);
-    std::string segment(kWalSegmentSize, '\0');
-    const uint64_t size = begin < at ? std::min<uint64_t>(kWalSegmentSize, at - begin) : 0;
-    ZENITH_RETURN_IF_ERROR(timeline.wal().Read(
-        begin, std::as_writable_bytes(std::span(segment.data(), size))));
-    if (IsUnwritten(segment)) {
-        ByteWriter address;
-        address.U64Le(begin.value);
-        segment.replace(0, kWalLongHeaderSize, tip.substr(0, kWalLongHeaderSize));
-        segment.replace(kPageAddressOffset, 8, address.Take());
-    }
-    return segment;
 }
 
 }  // namespace zenith

@@ -1,5 +1,5 @@
 // The logical replication slots of a timeline in a base backup of its tip: their files as the last
-// compute sent them (wal_ingest/README.md), and the WAL they are to read.
+// compute sent them (wal_ingest/README.md), and from where on they read WAL (compute_wal.h).
 //
 // A slot whose WAL is not there any more is put in as one that PostgreSQL has invalidated: reading
 // from it is an error that says so, and nothing is left out in silence.
@@ -9,7 +9,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "common/base/result.h"
 #include "pageserver/layers/timeline.h"
@@ -24,10 +23,5 @@ struct SlotFiles {
 };
 
 Result<SlotFiles> ReadSlotFiles(Timeline& timeline, Lsn at);
-
-// One segment of the WAL before `at` in full, zeroes behind `at`. A first page that nobody has
-// written gets the header of `tip`, the segment of `at` as it is made for the checkpoint.
-Result<std::string> WalSegmentForSlots(Timeline& timeline, uint64_t number, Lsn at,
-                                       std::string_view tip);
 
 }  // namespace zenith

@@ -211,7 +211,7 @@ Result<TimelineManager::WriteGrant> TimelineManagerImpl::GrantWriter(const Timel
         // The file on disk: it may name a compute that has not called since the page server began.
         file = runtime.file;
     }
-    ZENITH_RETURN_IF_ERROR(RefuseUnnamed(id));
+    ZENITH_RETURN_IF_ERROR(RefuseUnnamed(id));  // before its receiver is stopped
     ZENITH_RETURN_IF_ERROR(RefuseWhileComputeLives(runtime, id));
 
     ZENITH_RETURN_IF_ERROR(StopReceiver(runtime));
