@@ -53,16 +53,8 @@ for branch in "${branches[@]}"; do
     ask "$branch" "$WORK/log/$branch.before" || fail "reading $branch"
 done
 zenith stop
-as_server_user mkdir "$WORK/whole"
-as_server_user tar -C "$REPO" -c --exclude=./computes/*/pgdata --exclude=./run --exclude=./redo . \
-    | as_server_user tar -C "$WORK/whole" -x
+copy_repository "$WORK/whole"
 
-flip() {
-    local byte
-    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
-    # shellcheck disable=SC2059
-    printf "$(printf '\\%03o' $((byte ^ 0xFB)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
 began=$(milliseconds)
 files=0
 errors=0

@@ -51,13 +51,7 @@ backend=${reply#ready|}
 fallocate -l "$(df --output=avail -B1 "$mounted" | tail -1)" "$mounted/filler"
 # More than what is left of the segment that is there already.
 tell "INSERT INTO rows_told SELECT i FROM generate_series(1, 300000) i; SELECT 'inserted';"
-for ((i = 0; ; i++)); do
-    if "$ZENITH" status --json | tr -d '\n' | grep -q '"problems": \[ *{[^]]*No space left on device'; then
-        break
-    fi
-    [ "$i" -lt 300 ] || fail "zenith status does not report the full disk: $("$ZENITH" status --json)"
-    sleep 0.1
-done
+wait_for_status "the full disk" '"problems": \[ *{[^]]*No space left on device'
 # Commits wait: the answer must not come.
 if answer 2; then
     fail "a commit was acknowledged on a full disk: $reply"
@@ -74,13 +68,7 @@ tell "SELECT pg_backend_pid() = $backend, count(*), sum(n) FROM rows_told;"
 answer 60 || fail "the session is gone"
 [ "$reply" = "t|300000|45000150000" ] || fail "after healing: $reply"
 # A layer file that could not be written is tried again every few seconds.
-for ((i = 0; ; i++)); do
-    if "$ZENITH" status --json | tr -d '\n' | grep -q '"problems": \[ *{[^]]*"healed_at": "20'; then
-        break
-    fi
-    [ "$i" -lt 300 ] || fail "zenith status does not say that it healed: $("$ZENITH" status --json)"
-    sleep 0.1
-done
+wait_for_status "that it healed" '"problems": \[ *{[^]]*"healed_at": "20'
 # Nothing is lost: a new compute has it as well.
 tell '\q'
 zenith pg stop main --mode immediate

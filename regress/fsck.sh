@@ -71,20 +71,10 @@ grep -q '^page block' "$WORK/log/dump.log" || fail "layer dump shows no page"
 # On a copy: the page server's own files, locks, and what computes have beside compute.json are
 # nobody's data.
 copy=$WORK/copy
-as_server_user mkdir "$copy"
-as_server_user tar -C "$REPO" -c --exclude=./pageserver.* --exclude=./computes/*/pgdata \
-    --exclude=./computes/*/postgres.log* --exclude=./run --exclude=./redo . \
-    | as_server_user tar -C "$copy" -x
+copy_repository "$copy" --exclude=./pageserver.* --exclude=./computes/*/postgres.log*
 as_server_user mkdir -p "$copy/redo"
 clean "in the copy" --repo-dir "$copy"
 
-# flip FILE OFFSET: all bits of the byte but those that PostgreSQL may set or not (XLP_BKP_REMOVABLE).
-flip() {
-    local byte
-    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
-    # shellcheck disable=SC2059
-    printf "$(printf '\\%03o' $((byte ^ 0xFB)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
 began=$(milliseconds)
 files=0
 found=0

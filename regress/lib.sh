@@ -187,6 +187,18 @@ copy_wal() {
 }
 segment_of() { printf '%08X%08X%08X' 1 $((16#${1%/*})) $((16#${1#*/} >> 24)); }
 
+# wait_for_status WHAT PATTERN: until `zenith status --json`, as one line, matches.
+wait_for_status() {
+    local i
+    for ((i = 0; ; i++)); do
+        if "$ZENITH" status --json | tr -d '\n' | grep -q "$2"; then
+            return
+        fi
+        [ "$i" -lt 300 ] || fail "zenith status does not report $1: $("$ZENITH" status --json)"
+        sleep 0.1
+    done
+}
+
 # The CLI; what it prints is kept in a log and shown when it fails.
 zenith() {
     if ! "$ZENITH" "$@" > "$WORK/log/zenith.out" 2>&1; then
@@ -266,6 +278,21 @@ check_leftovers() {
         [ "$SECONDS" -lt "$deadline" ] || fail "$1: left over: $left"
         sleep 0.05
     done
+}
+
+# copy_repository DIRECTORY [TAR-OPTIONS...]: without what computes and redo processes can do without.
+copy_repository() {
+    as_server_user mkdir "$1"
+    as_server_user tar -C "$REPO" -c --exclude=./computes/*/pgdata --exclude=./run --exclude=./redo "${@:2}" . \
+        | as_server_user tar -C "$1" -x
+}
+
+# flip FILE OFFSET: all bits of the byte but those that PostgreSQL may set or not (XLP_BKP_REMOVABLE).
+flip() {
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    # shellcheck disable=SC2059
+    printf "$(printf '\\%03o' $((byte ^ 0xFB)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 # `zenith fsck --deep` must find nothing wrong.
