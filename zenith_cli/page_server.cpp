@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "common/base/posix_file.h"
@@ -149,16 +150,14 @@ Result<std::string> PointAsWord(const std::string& point) {
             word = point.substr(0, at + 1) + FormatTimeMicros(*time);
         }
     }
-    for (unsigned char c : word) {
-        if (c <= ' ' || c == '\'' || c == '"' || c == ';' || c == 127) {
-            return Status::InvalidArgument(
-                "\"" + word + "\" is not a point in time",
-                "Write a branch, branch@LSN, branch@2026-11-22T10:00:00Z, branch@-10min, a tag, or a "
-                "timeline id with or without @LSN.");
-        }
-    }
-    if (word.empty()) {
-        return Status::InvalidArgument("an empty name is not a point in time");
+    const bool one_word = std::all_of(word.begin(), word.end(), [](unsigned char c) {
+        return c > ' ' && c != '\'' && c != '"' && c != ';' && c != 127;
+    });
+    if (word.empty() || !one_word) {
+        return Status::InvalidArgument(
+            "\"" + word + "\" is not a point in time",
+            "Write a branch, branch@LSN, branch@2026-11-22T10:00:00Z, branch@-10min, a tag, or a "
+            "timeline id with or without @LSN.");
     }
     return word;
 }

@@ -102,6 +102,10 @@ SELECT who, count(*), sum(id) FROM t GROUP BY who ORDER BY who;
 -- Names: taken, or not allowed, or no such point.
 \! node refused branch branching_a main
 \! node refused branch ../branching main
+\! node refused branch '' main
+\! node refused branch ''
+\! node refused branch branching_d ''
+\! node refused branch -d ''
 \! node refused branch branching_d no_such_branch
 \! node refused branch branching_d main@0/1
 \! node refused branch branching_d main@FFFF/FFFFFFF0

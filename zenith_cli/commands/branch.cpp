@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "zenith_cli/branch_table.h"
 #include "zenith_cli/commands/command.h"
@@ -13,10 +14,11 @@ namespace zenith {
 
 namespace {
 
+// An empty argument is not a missing one: a script's variable may have had no value.
 struct BranchOptions {
-    std::string name;
-    std::string point;
-    std::string removed;
+    std::optional<std::string> name;
+    std::optional<std::string> point;
+    std::optional<std::string> removed;
     bool json = false;
 };
 
@@ -65,20 +67,19 @@ Result<int> DeleteBranch(const Repository& repository, const std::string& name) 
 
 Result<int> RunBranch(const BranchOptions& options, const GlobalOptions& globals) {
     ZENITH_ASSIGN_OR_RETURN(Repository repository, OpenRepository(globals));
-    if (!options.removed.empty()) {
-        return DeleteBranch(repository, options.removed);
+    if (options.removed) {
+        return DeleteBranch(repository, *options.removed);
     }
-    if (!options.name.empty()) {
-        if (options.point.empty()) {
+    if (options.name) {
+        if (!options.point) {
             ZENITH_ASSIGN_OR_RETURN(std::optional<TimelineId> main, repository.FindBranch("main"));
             if (!main) {
                 return Status::NotFound("there is no branch \"main\" to start from",
-                                        "Name the point: zenith branch " + options.name +
+                                        "Name the point: zenith branch " + *options.name +
                                             " POINT; \"zenith branch\" lists the branches.");
             }
         }
-        return CreateBranch(repository, options.name,
-                            options.point.empty() ? "main" : options.point);
+        return CreateBranch(repository, *options.name, options.point.value_or("main"));
     }
     return ListBranches(repository, options.json);
 }

@@ -1,6 +1,7 @@
 // zenith tag: list, create, delete.
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 
 #include "zenith_cli/branch_table.h"
 #include "zenith_cli/commands/command.h"
@@ -12,9 +13,9 @@ namespace zenith {
 namespace {
 
 struct TagOptions {
-    std::string name;
-    std::string point;
-    std::string removed;
+    std::optional<std::string> name;
+    std::optional<std::string> point;
+    std::optional<std::string> removed;
     bool json = false;
 };
 
@@ -48,15 +49,15 @@ Result<int> CreateTag(const Repository& repository, const std::string& name,
 
 Result<int> RunTag(const TagOptions& options, const GlobalOptions& globals) {
     ZENITH_ASSIGN_OR_RETURN(Repository repository, OpenRepository(globals));
-    if (!options.removed.empty()) {
-        ZENITH_RETURN_IF_ERROR(Repository::CheckRefName(options.removed));
+    if (options.removed) {
+        ZENITH_RETURN_IF_ERROR(Repository::CheckRefName(*options.removed));
         ZENITH_RETURN_IF_ERROR(
-            PageServer(repository).Query("tag_delete " + options.removed).status());
-        Print("deleted tag \"" + options.removed + "\"\n");
+            PageServer(repository).Query("tag_delete " + *options.removed).status());
+        Print("deleted tag \"" + *options.removed + "\"\n");
         return kExitOk;
     }
-    if (!options.name.empty()) {
-        return CreateTag(repository, options.name, options.point);
+    if (options.name) {
+        return CreateTag(repository, *options.name, *options.point);  // CLI11 sees to both
     }
     return ListTags(repository, options.json);
 }
