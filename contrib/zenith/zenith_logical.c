@@ -17,7 +17,8 @@
  * locally, and so does the removal of a copy's slot; they go through WalReceiverFunctions. What the
  * page server has received is where the slot that it reads from is.
  *
- * The SQL functions (pg_logical_slot_get_changes() and so on) do not wait.
+ * Before the SQL functions (pg_logical_slot_get_changes() and so on) read, all WAL up to then is flushed
+ * and received, and they do not read beyond.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +29,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -37,8 +39,11 @@
 #include "replication/walreceiver.h"
 #include "replication/walsender_private.h"
 #include "storage/latch.h"
+#include "utils/fmgroids.h"
+#include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "zenith_builtins.h"
 #include "zenith_logical.h"
 #include "zenith_subscription.h"
 
@@ -130,6 +135,14 @@ wait_until_received(XLogRecPtr lsn, int patience_ms, bool interruptible)
 	}
 }
 
+static void
+wait_until_flushed_and_received(XLogRecPtr lsn)
+{
+	XLogFlush(lsn);
+	while (!wait_until_received(lsn, PATIENCE_MS, true))
+		;
+}
+
 /* ---------------------------------------------------------------- publisher */
 
 static void
@@ -193,6 +206,45 @@ zenith_logical_publish(void)
 	PqCommMethods = &publishing_methods;
 }
 
+/* ---------------------------------------------------------------- SQL functions */
+
+static ZenithBuiltin slot_readers[] = {
+	{F_PG_LOGICAL_SLOT_GET_CHANGES, NULL},
+	{F_PG_LOGICAL_SLOT_GET_BINARY_CHANGES, NULL},
+	{F_PG_LOGICAL_SLOT_PEEK_CHANGES, NULL},
+	{F_PG_LOGICAL_SLOT_PEEK_BINARY_CHANGES, NULL},
+	{InvalidOid, NULL},
+};
+
+/* Where the last record ends, and not where on its page the next one begins. */
+static XLogRecPtr
+end_of_records(void)
+{
+	XLogRecPtr	next = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(next, wal_segment_size) == SizeOfXLogLongPHD)
+		return next - SizeOfXLogLongPHD;
+	if (next % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		return next - SizeOfXLogShortPHD;
+	return next;
+}
+
+/* slot_name, upto_lsn, upto_nchanges, options */
+static Datum
+slot_read_function(PG_FUNCTION_ARGS)
+{
+	XLogRecPtr	end = end_of_records();
+
+	/* Waiting afterwards would be too late: what get_changes() has read it does not give again. */
+	wait_until_flushed_and_received(end);
+	if (PG_ARGISNULL(1) || PG_GETARG_LSN(1) == InvalidXLogRecPtr || PG_GETARG_LSN(1) > end)
+	{
+		fcinfo->args[1].value = LSNGetDatum(end);
+		fcinfo->args[1].isnull = false;
+	}
+	return zenith_call_original(slot_readers, fcinfo);
+}
+
 /* ---------------------------------------------------------------- subscriber */
 
 static void
@@ -237,9 +289,7 @@ execute(WalReceiverConn *conn, const char *query, const int count, const Oid *ty
 	if (strncmp(query, "DROP_REPLICATION_SLOT", strlen("DROP_REPLICATION_SLOT")) == 0 &&
 		XactLastCommitEnd != InvalidXLogRecPtr)
 	{
-		XLogFlush(XactLastCommitEnd);
-		while (!wait_until_received(XactLastCommitEnd, PATIENCE_MS, true))
-			;
+		wait_until_flushed_and_received(XactLastCommitEnd);
 	}
 	return (*receiver_functions->walrcv_exec) (conn, query, count, types);
 }
@@ -266,4 +316,5 @@ void
 zenith_logical_init(void)
 {
 	RegisterXactCallback(at_commit, NULL);
+	zenith_replace_builtins(slot_readers, slot_read_function);
 }

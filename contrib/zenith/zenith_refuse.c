@@ -7,9 +7,8 @@
  *	 holes for data. Physical replication connections are refused, except the page server's and
  *	 those of pg_receivewal, which only takes WAL. The application's name tells who it is: this is
  *	 there to keep people from mistakes, not from attacks.
- * - Reading the file of a relation by its path (pg_read_file, pg_read_binary_file, lo_import): holes would read
- *	 as zeroes. The functions are replaced in fmgr's table of built-in functions, since neither a
- *	 hook nor an entry of pg_proc is asked before a built-in function is called.
+ * - Reading the file of a relation by its path (pg_read_file, pg_read_binary_file, lo_import): holes
+ *	 would read as zeroes.
  * - Taking its login from the role by which the page server connects: there would be no commit any more,
  *	 and no next start to undo it.
  * - WAL records of another library's resource manager: the page server replays with this library
@@ -27,8 +26,6 @@
 
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -47,9 +44,9 @@
 #include "storage/reinit.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrtab.h"
 #include "utils/snapmgr.h"
 
+#include "zenith_builtins.h"
 #include "zenith_guc.h"
 #include "zenith_logical.h"
 #include "zenith_refuse.h"
@@ -162,13 +159,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 /* ---------------------------------------------------------------- relation files by their path */
 
-typedef struct ReplacedFunction
-{
-	Oid			oid;
-	PGFunction	original;
-} ReplacedFunction;
-
-static ReplacedFunction replaced[] = {
+static ZenithBuiltin file_readers[] = {
 	{F_PG_READ_FILE_TEXT, NULL},
 	{F_PG_READ_FILE_TEXT_INT8_INT8, NULL},
 	{F_PG_READ_FILE_TEXT_INT8_INT8_BOOL, NULL},
@@ -178,6 +169,7 @@ static ReplacedFunction replaced[] = {
 	{F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL, NULL},
 	{F_LO_IMPORT_TEXT, NULL},
 	{F_LO_IMPORT_TEXT_OID, NULL},
+	{InvalidOid, NULL},
 };
 
 /* Whether a path names a permanent relation's file in this data directory. */
@@ -209,8 +201,6 @@ is_relation_file(const char *name)
 static Datum
 read_file_function(PG_FUNCTION_ARGS)
 {
-	int			i;
-
 	if (!PG_ARGISNULL(0))
 	{
 		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
@@ -223,49 +213,7 @@ read_file_function(PG_FUNCTION_ARGS)
 					 errhint("Use get_raw_page() of the extension pageinspect.")));
 		pfree(name);
 	}
-	for (i = 0; i < (int) lengthof(replaced); i++)
-	{
-		if (replaced[i].oid == fcinfo->flinfo->fn_oid)
-			return replaced[i].original(fcinfo);
-	}
-	elog(ERROR, "function %u was not replaced", fcinfo->flinfo->fn_oid);
-	pg_unreachable();
-}
-
-static void
-protect_functions(bool writable)
-{
-	uintptr_t	page_size = (uintptr_t) sysconf(_SC_PAGESIZE);
-	uintptr_t	start = TYPEALIGN_DOWN(page_size, fmgr_builtins);
-	uintptr_t	end = TYPEALIGN(page_size, fmgr_builtins + fmgr_nbuiltins);
-
-	if (mprotect((void *) start, end - start,
-				 writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0)
-		ereport(FATAL,
-				(errmsg("could not change the protection of the table of built-in functions: %m"),
-				 errhint("Allow the server to change the protection of its own memory.")));
-}
-
-static void
-replace_functions(void)
-{
-	int			i;
-
-	protect_functions(true);
-	for (i = 0; i < (int) lengthof(replaced); i++)
-	{
-		uint16		index = fmgr_builtin_oid_index[replaced[i].oid];
-		FmgrBuiltin *function;
-
-		if (index == InvalidOidBuiltinMapping)
-			ereport(FATAL,
-					(errmsg("built-in function %u was not found", replaced[i].oid),
-					 errhint("This library was built for another version of PostgreSQL.")));
-		function = unconstify(FmgrBuiltin *, &fmgr_builtins[index]);
-		replaced[i].original = function->func;
-		function->func = read_file_function;
-	}
-	protect_functions(false);
+	return zenith_call_original(file_readers, fcinfo);
 }
 
 /* ---------------------------------------------------------------- resource managers */
@@ -305,5 +253,5 @@ zenith_refuse_init(void)
 	object_access_hook = object_access;
 	next_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = shmem_startup;
-	replace_functions();
+	zenith_replace_builtins(file_readers, read_file_function);
 }

@@ -276,3 +276,24 @@ SELECT count(*) FROM pg_replication_origin;
 SELECT count(*) FROM pg_replication_origin_status;
 \c - - - :port
 SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'logical';
+
+-- The SQL functions, too, show only what the page server has. Who gives up waiting has lost nothing.
+CREATE TABLE by_sql (id int);
+SELECT count(*) FROM pg_create_logical_replication_slot('by_sql', 'test_decoding');
+INSERT INTO by_sql VALUES (1);
+SELECT pg_current_wal_insert_lsn() AS between \gset
+INSERT INTO by_sql VALUES (2);
+SELECT data FROM pg_logical_slot_peek_changes('by_sql', '0/0', NULL, 'include-xids', '0');
+SELECT data FROM pg_logical_slot_get_changes('by_sql', :'between', NULL, 'include-xids', '0');
+SELECT count(*) FROM pg_logical_slot_get_binary_changes('by_sql', 'FFFFFFFF/FFFFFFFF', NULL);
+SET synchronous_commit = off;
+\! node pageserver kill
+INSERT INTO by_sql VALUES (3);
+SELECT wait_until('pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()');
+SET statement_timeout = '300ms';
+SELECT count(*) FROM pg_logical_slot_get_changes('by_sql', NULL, NULL);
+SELECT count(*) FROM pg_logical_slot_peek_binary_changes('by_sql', NULL, NULL);
+RESET statement_timeout;
+\! node pageserver start
+SELECT data FROM pg_logical_slot_get_changes('by_sql', NULL, NULL, 'include-xids', '0');
+SELECT pg_drop_replication_slot('by_sql');
