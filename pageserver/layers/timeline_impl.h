@@ -289,4 +289,26 @@ class TimelineImpl final : public Timeline {
     std::atomic<int> waiters_{0};
 };
 
+class TimelineImpl::ReadLock {
+  public:
+    explicit ReadLock(const TimelineImpl& timeline)
+        : mutex_(timeline.writer_.load(std::memory_order_relaxed) == std::this_thread::get_id()
+                     ? nullptr
+                     : &timeline.mutex_) {
+        if (mutex_ != nullptr) {
+            mutex_->lock_shared();
+        }
+    }
+    ~ReadLock() {
+        if (mutex_ != nullptr) {
+            mutex_->unlock_shared();
+        }
+    }
+    ReadLock(const ReadLock&) = delete;
+    ReadLock& operator=(const ReadLock&) = delete;
+
+  private:
+    WriterFirstMutex* const mutex_;
+};
+
 }  // namespace zenith
