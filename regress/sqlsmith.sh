@@ -152,10 +152,10 @@ SQL
         cat "$WORK/suspects.sql"
     } | psql -XAtq -h "$1" -p "$2" -d regression 2>> "$WORK/log/again.log" || true
 }
-try_again "$compute_host" "$compute_port" | grep -E ' (XX|58|53)' | sort > "$WORK/compute.again" || true
-try_again "$HOST" "$PORT" | sort > "$WORK/plain.again"
-# By number and code: messages name files and processes.
-join -v 1 <(sed 's/ /:/' "$WORK/compute.again") <(sed 's/ /:/' "$WORK/plain.again") > "$WORK/only.again"
+# Number and code become one word, by which they are compared: messages name files and processes.
+try_again "$compute_host" "$compute_port" | grep -E ' (XX|58|53)' | sed 's/ /:/' | sort > "$WORK/compute.again" || true
+try_again "$HOST" "$PORT" | sed 's/ /:/' | sort > "$WORK/plain.again"
+join -v 1 "$WORK/compute.again" "$WORK/plain.again" > "$WORK/only.again"
 say "$(grep -c '^SELECT pg_temp.try(' "$WORK/suspects.sql") statements with internal or system errors," \
     "$(wc -l < "$WORK/compute.again") give them again, $(wc -l < "$WORK/only.again") not on a plain server"
 if [ -s "$WORK/only.again" ]; then
