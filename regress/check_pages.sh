@@ -4,9 +4,8 @@
 #
 #   check_pages.sh [WORKLOAD...]     those of check_pages/workloads.sh; default: all
 #
-#   POINTS=N        random LSNs for each workload (default: 50, fewer where a workload says so)
+#   POINTS=N        random LSNs for each workload (default: 50; those within one record are one point)
 #   ZENITH_SEED=N   the LSNs of an earlier run
-#   SUITE_POINTS=N  as POINTS, for the longest workloads
 #   FACTOR=N        N times the work (default 1)
 #   CHECK_PAGES=F   the comparing program (default: build/test/check_pages)
 #

@@ -347,7 +347,6 @@ SQL
 }
 
 workload_partitions() {
-    points=${POINTS:-15}
     start_compute max_locks_per_transaction=1000
     sql <<'SQL'
 CREATE TABLE parts (id int, t text) PARTITION BY RANGE (id);
@@ -368,7 +367,6 @@ fill_pages() {
     sql -c "INSERT INTO $1 SELECT g, repeat('x', 600) FROM generate_series($2, $3) g"
 }
 workload_big_relation() {
-    points=${POINTS:-${SUITE_POINTS:-3}}
     start_compute max_wal_size=4GB
     sql -c "CREATE TABLE big (id int, t text) WITH (fillfactor = 10, autovacuum_enabled = off)" \
         -c "ALTER TABLE big ALTER t SET STORAGE PLAIN"
@@ -383,7 +381,6 @@ workload_big_relation() {
 
 # A page of the visibility map is for 32,672 pages of the table.
 workload_vm_truncation() {
-    points=${POINTS:-20}
     start_compute
     sql -c "CREATE TABLE cut (id int, t text) WITH (fillfactor = 10, autovacuum_enabled = off)" \
         -c "ALTER TABLE cut ALTER t SET STORAGE PLAIN"
@@ -557,7 +554,6 @@ workload_plain_images() {
 # With wal_log_hints, setting a page all-visible raises its LSN, here and on the standby, but not in
 # the page server, whose redo does without (heap_xlog_visible() of heapam.c): what masks are for.
 workload_plain_hints() {
-    points=${POINTS:-10}
     start_plain full_page_writes=on wal_log_hints=on
     standby_settings=(wal_log_hints=on)
     sql <<'SQL'
@@ -576,7 +572,6 @@ SQL
 # PostgreSQL's own regression suite, as check_postgres.sh runs it.
 workload_core() {
     local library regress total
-    points=${POINTS:-${SUITE_POINTS:-5}}
     start_compute max_prepared_transactions=2
     as_server_user mkdir "$DIR/source" "$DIR/lib" "$DIR/suite" "$DIR/suite/results"
     tar -xf "$("$REGRESS_DIR/get_postgres_source.sh")" -C "$DIR/source" --no-same-owner
