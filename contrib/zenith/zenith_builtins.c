@@ -10,7 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "utils/builtins.h"
 #include "utils/fmgrtab.h"
+#include "utils/syscache.h"
 
 #include "zenith_builtins.h"
 
@@ -48,14 +52,45 @@ zenith_replace_builtins(ZenithBuiltin *list, PGFunction replacement)
 	protect_functions(false);
 }
 
+/* The name in the table of built-in functions by which a function of pg_proc calls one. */
+static char *
+internal_name(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
+	char	   *name = NULL;
+	Datum		source;
+	bool		is_null = true;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
+		if (!is_null)
+			name = TextDatumGetCString(source);
+		ReleaseSysCache(tuple);
+	}
+	if (name == NULL)
+		elog(ERROR, "function %u has no name of a built-in one", oid);
+	return name;
+}
+
 Datum
 zenith_call_original(const ZenithBuiltin *list, FunctionCallInfo fcinfo)
 {
-	for (; list->oid != InvalidOid; list++)
+	const ZenithBuiltin *entry;
+	char	   *name;
+
+	for (entry = list; entry->oid != InvalidOid; entry++)
 	{
-		if (list->oid == fcinfo->flinfo->fn_oid)
-			return list->original(fcinfo);
+		if (entry->oid == fcinfo->flinfo->fn_oid)
+			return entry->original(fcinfo);
 	}
-	elog(ERROR, "function %u was not replaced", fcinfo->flinfo->fn_oid);
+	/* Another function, by CREATE FUNCTION ... LANGUAGE internal. */
+	name = internal_name(fcinfo->flinfo->fn_oid);
+	for (entry = list; entry->oid != InvalidOid; entry++)
+	{
+		if (strcmp(name, fmgr_builtins[fmgr_builtin_oid_index[entry->oid]].funcName) == 0)
+			return entry->original(fcinfo);
+	}
+	elog(ERROR, "function \"%s\" was not replaced", name);
 	pg_unreachable();
 }

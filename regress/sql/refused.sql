@@ -33,6 +33,8 @@ SELECT pg_read_file('global/1262');
 \set VERBOSITY terse
 SELECT lo_import('base/1/1259');
 SELECT lo_import('base/1/1259', 1000000);
+CREATE FUNCTION read_alias(text) RETURNS text LANGUAGE internal STRICT AS 'pg_read_file_all';
+SELECT read_alias('base/1/1259');
 \set VERBOSITY default
 SELECT length(get_raw_page('t', 0));
 -- Other files as ever.
@@ -40,6 +42,7 @@ SELECT pg_read_file('PG_VERSION'), pg_read_file('PG_VERSION', 0, 2), pg_read_bin
 SELECT length(pg_read_binary_file('global/pg_control')), pg_read_file('nowhere', 0, 10, true) IS NULL AS missing;
 SELECT pg_read_file(NULL) IS NULL AS strict;
 SELECT lo_unlink(lo_import('PG_VERSION'));
+SELECT read_alias('PG_VERSION');
 
 -- Tablespaces at a location.
 \! mkdir -p $ZENITH_TEST_DIR/space; chmod 777 $ZENITH_TEST_DIR/space
