@@ -288,9 +288,7 @@ execute(WalReceiverConn *conn, const char *query, const int count, const Oid *ty
 	/* A table's worker is about to end: that it has all must not be forgotten. */
 	if (strncmp(query, "DROP_REPLICATION_SLOT", strlen("DROP_REPLICATION_SLOT")) == 0 &&
 		XactLastCommitEnd != InvalidXLogRecPtr)
-	{
 		wait_until_flushed_and_received(XactLastCommitEnd);
-	}
 	return (*receiver_functions->walrcv_exec) (conn, query, count, types);
 }
 

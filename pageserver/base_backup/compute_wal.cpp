@@ -1,6 +1,5 @@
 #include "pageserver/base_backup/compute_wal.h"
 
-#include <algorithm>
 #include <set>
 #include <span>
 #include <string>
@@ -20,16 +19,15 @@ constexpr size_t kPageAddressOffset = 8;  // xlp_pageaddr
 
 std::string SegmentPath(uint64_t number) { return "pg_wal/" + WalSegmentName(number); }
 
-// The WAL of a segment up to `at`, zeroes behind it. A first page that nobody has written gets the
+// The first `size` bytes of a segment, whole pages. A first page that nobody has written gets the
 // header that the checkpoint's own segment has.
-Result<std::string> ReadSegment(Timeline& timeline, uint64_t number, Lsn at,
+Result<std::string> ReadSegment(Timeline& timeline, uint64_t number, uint64_t size,
                                 const CheckpointWal& checkpoint) {
     const Lsn begin = WalSegmentStart(number);
-    std::string segment(kWalSegmentSize, '\0');
-    const uint64_t size = begin < at ? std::min<uint64_t>(kWalSegmentSize, at - begin) : 0;
+    std::string segment(size, '\0');
     ZENITH_RETURN_IF_ERROR(timeline.wal().Read(
-        begin, std::as_writable_bytes(std::span(segment.data(), size))));
-    if (IsUnwrittenWalPage(segment)) {
+        begin, std::as_writable_bytes(std::span(segment.data(), segment.size()))));
+    if (size > 0 && IsUnwrittenWalPage(segment)) {
         ByteWriter address;
         address.U64Le(begin.value);
         segment.replace(0, kWalLongHeaderSize, checkpoint.segments[0].substr(0, kWalLongHeaderSize));
@@ -58,7 +56,7 @@ Status WriteComputeWal(Timeline& timeline, Lsn at, const CheckpointWal& checkpoi
         for (uint64_t number = WalSegmentNumber(*wal_from); number < checkpoint.first_segment;
              number++) {
             ZENITH_ASSIGN_OR_RETURN(std::string segment,
-                                    ReadSegment(timeline, number, at, checkpoint));
+                                    ReadSegment(timeline, number, kWalSegmentSize, checkpoint));
             ZENITH_RETURN_IF_ERROR(tar.File(SegmentPath(number), segment));
         }
     }
@@ -67,12 +65,12 @@ Status WriteComputeWal(Timeline& timeline, Lsn at, const CheckpointWal& checkpoi
         std::set<uint64_t> offsets = CheckpointPages(number, at, checkpoint);
         std::string before;  // owns what the first region shows
         std::vector<TarStream::Region> regions;
-        if (WalSegmentStart(number) < at) {
-            Result<std::string> read = ReadSegment(timeline, number, at, checkpoint);
+        if (number == checkpoint.first_segment) {
+            // The page on which the record begins has what is before it.
+            const uint64_t size = at.value % kWalSegmentSize / kWalPageSize * kWalPageSize;
+            Result<std::string> read = ReadSegment(timeline, number, size, checkpoint);
             if (read.ok()) {
                 before = *std::move(read);
-                // The page on which the record begins has what is before it.
-                before.resize(at.value % kWalSegmentSize / kWalPageSize * kWalPageSize);
             } else if (read.status().code() != StatusCode::kNotFound || wal_from) {
                 return read.status();
             }
